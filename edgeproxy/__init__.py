@@ -1,0 +1,3 @@
+"""An edge-caching, pull-through OCI registry."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+from edgeproxy.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""WHEN THE OPERATOR ASKS"""

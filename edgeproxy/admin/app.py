@@ -1,0 +1,29 @@
+"""Health and metrics, on a listener of their own."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from edgeproxy.metrics import Metrics
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def admin_app(metrics: Metrics, ready: Callable[[], Awaitable[str]]) -> web.Application:
+    """`ready` really reads the store, and says what is wrong; nothing is ""."""
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        trouble = await ready()
+        return web.Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)
+
+    async def scrape(request: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(), headers={"Content-Type": METRICS_TYPE})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", scrape)
+    return app

@@ -1,0 +1,1 @@
+"""WHEN A CLIENT ASKS"""

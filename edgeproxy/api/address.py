@@ -1,0 +1,146 @@
+"""Which registry and repository a request means, in each of the ways that clients say it.
+
+    path        /v2/ghcr.io/owner/app/…            CRI-O, podman, skopeo
+    ns          /v2/owner/app/…?ns=ghcr.io         containerd (distribution-spec, spec.md#registry-proxying)
+    Host        a name that is configured for a registry, or the registry's own
+    default     /v2/library/nginx/…                docker, which mirrors docker.io only and says nothing
+
+The first that applies decides, in this order. A pure function of the request's target and its Host.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from edgeproxy.interfaces import Kind
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import Denied, NameInvalid, Refusal, RequestInvalid, RouteUnknown, Unsupported
+from edgeproxy.oci.reference import (
+    Pinned,
+    Reference,
+    Repository,
+    parse_reference,
+    parse_registry,
+    parse_repository,
+)
+
+Word = Literal["base", "catalog", "tags", "referrers", "manifests", "blobs"]
+_ROUTE = re.compile(r"/v2/(?P<name>.+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<which>[^/]+)|(?P<tags>tags/list))")
+_UPLOAD = re.compile(r"/v2/.+/blobs/uploads(?:/.*)?")
+_REMEMBERED = 8192
+
+
+class Content(NamedTuple):
+    """A request for one manifest or blob."""
+
+    kind: Kind
+    reference: Reference
+    namespace: str | None
+    """The `ns` to be confirmed in `OCI-Namespace`."""
+
+
+class TagList(NamedTuple):
+    repository: Repository
+    named: str
+    """The repository as the client wrote it."""
+    namespace: str | None
+    last: str
+    limit: int | None
+
+
+class Referrers(NamedTuple):
+    subject: Pinned
+    namespace: str | None
+    artifact_type: str | None
+
+
+class Catalogue(NamedTuple):
+    last: str
+    limit: int | None
+
+
+class Base(NamedTuple):
+    """`GET /v2/`: whether this is a registry at all."""
+
+
+Ask = Content | TagList | Referrers | Catalogue | Base
+
+
+class Addresses:
+    """Parses targets; what was parsed lately is remembered."""
+
+    def __init__(self, registries: Collection[str], hosts: Mapping[str, str], default: str) -> None:
+        """`hosts` maps names in the Host field to registries."""
+        self._registries = frozenset(registries)
+        self._hosts = {**{name: name for name in registries}, **hosts}
+        self._default = default
+        self.parse = lru_cache(_REMEMBERED)(self._parse)
+
+    def _parse(self, target: str, host: str) -> Ask:
+        """Raises the `Refusal` that says what is wrong with the request."""
+        try:
+            url = urlsplit(target)
+            query = dict(parse_qsl(url.query, keep_blank_values=True))
+        except ValueError as error:
+            raise RequestInvalid(f"the request's target cannot be read: {error}") from error
+        path = unquote(url.path)
+        if path in ("/v2/", "/v2"):
+            return Base()
+        if path == "/v2/_catalog":
+            return Catalogue(query.get("last", ""), _limit(query.get("n")))
+        found = _ROUTE.fullmatch(path)
+        if not found:
+            raise self._no_route(path)
+        repository = self._repository(found["name"], query.get("ns"), host)
+        namespace = query.get("ns") or None
+        if found["tags"]:
+            return TagList(repository, found["name"], namespace, query.get("last", ""), _limit(query.get("n")))
+        if found["kind"] == "referrers":
+            subject = Pinned(repository, Digest.parse(found["which"]))
+            return Referrers(subject, namespace, query.get("artifactType"))
+        if found["kind"] == "blobs":
+            return Content("blobs", Pinned(repository, Digest.parse(found["which"])), namespace)
+        return Content("manifests", parse_reference(repository, found["which"]), namespace)
+
+    def _repository(self, name: str, ns: str | None, host: str) -> Repository:
+        first, slash, rest = name.partition("/")
+        prefix = _registry_or_none(first) if slash else None
+        if prefix in self._registries and prefix is not None:
+            return parse_repository(prefix, rest)
+        if ns:
+            return parse_repository(self._known(parse_registry(ns)), name)
+        if registry := self._hosts.get(host.lower()) or self._hosts.get(host.lower().rpartition(":")[0]):
+            return parse_repository(registry, name)
+        if prefix is not None and ("." in first or ":" in first):
+            self._known(prefix)
+        return parse_repository(self._default, name)
+
+    def _known(self, registry: str) -> str:
+        if registry not in self._registries:
+            raise Denied(
+                f'{registry} is not configured here, and this is no open proxy: add [registry."{registry}"] '
+                f"to the configuration, or use one of {', '.join(sorted(self._registries))}"
+            )
+        return registry
+
+    def _no_route(self, path: str) -> Refusal:
+        if _UPLOAD.fullmatch(path):
+            return Unsupported("this proxy takes no pushes: push to the registry itself")
+        return RouteUnknown(f"{path[:200]!r} is no path of the registry API: see /v2/<name>/manifests/<reference>")
+
+
+def _registry_or_none(text: str) -> str | None:
+    try:
+        return parse_registry(text)
+    except NameInvalid:
+        return None
+
+
+def _limit(n: str | None) -> int | None:
+    if n is None:
+        return None
+    if not n.isdecimal() or len(n) > 9:
+        raise RequestInvalid(f"n is a number of entries, not {n[:20]!r}")
+    return int(n)

@@ -1,0 +1,107 @@
+"""The pull API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
+
+import logging
+import time
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from edgeproxy.api.address import Ask
+from edgeproxy.api.pull import Pull, Reply, reply_with_refusal
+from edgeproxy.api.send import BrokenOff, send
+from edgeproxy.metrics import Traffic
+from edgeproxy.oci.errors import Refusal, RequestInvalid
+from edgeproxy.oci.passage import passed
+
+log = logging.getLogger(__name__)
+_IDLE = 120.0
+_QUIET = logging.getLogger("edgeproxy.http")
+
+
+class PullServer(web.Server):
+    """Makes a connection for every client; serves `Pull`."""
+
+    def __init__(self, pull: Pull, traffic: Traffic) -> None:
+        super().__init__(self._handle, access_log=None, keepalive_timeout=_IDLE, logger=_QUIET)
+        self.pull = pull
+        """May be exchanged while requests are under way."""
+        self._traffic = traffic
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.monotonic()
+        pull = self.pull
+        reply = await self._reply(request, pull)
+        self._count(reply, time.monotonic() - began)
+        try:
+            return await send(request, reply, pull.past_disk)
+        except BrokenOff as error:
+            log.warning("broke off %s for %s: %s", request.path_qs, request.remote, error)
+            end(request)
+            raise
+
+    async def _reply(self, request: web.BaseRequest, pull: Pull) -> Reply:
+        ask: Ask | None = None
+        method = request.method
+        try:
+            ask = pull.parse(request.raw_path, request.headers.get("Host", ""))
+            pull.allow(method, request.headers)
+            passed.set(request.headers.get("CDN-Loop", ""))
+            return await pull.answer(ask, method, request.headers)
+        except Refusal as refusal:
+            self._traffic.errors[refusal.code] += 1
+            return reply_with_refusal(refusal, ask, method == "HEAD")
+        except Exception:
+            log.exception("a bug, met by %s %s", method, request.raw_path)
+            self._traffic.errors["UNKNOWN"] += 1
+            return reply_with_refusal(Refusal("a bug in the proxy; its log says more"), ask, method == "HEAD")
+
+    def _count(self, reply: Reply, seconds: float) -> None:
+        about = (reply.registry, reply.kind, reply.outcome)
+        self._traffic.requests[about] += 1
+        self._traffic.sent[about] += reply.span.length
+        self._traffic.began(reply.outcome, seconds)
+
+    def refuse(self, refusal: Refusal) -> Reply:
+        self._traffic.errors[refusal.code] += 1
+        reply = reply_with_refusal(refusal, None, head_only=False)
+        self._count(reply, 0.0)
+        return reply
+
+
+def end(request: web.BaseRequest) -> None:
+    """Finish the connection with FIN: a reset would make clients fail where they could resume."""
+    transport = request.transport
+    if transport is not None and transport.can_write_eof():
+        transport.write_eof()
+
+
+class Connection(RequestHandler):
+    """aiohttp's connection, with errors in the specification's words."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Whatever is not HTTP, a TLS handshake on the plain port included, is told so at once."""
+        if request.writer.output_size > 0 or self._manager is None:
+            raise ConnectionError("the answer is already on its way")
+        assert isinstance(self._manager, PullServer)
+        text = "this is not an HTTP/1.1 request: speak plain HTTP on this port" if message is None else message
+        reply = self._manager.refuse(RequestInvalid(text[:300]) if status < 500 else Refusal("a bug in the proxy"))
+        body = reply.body.body  # type: ignore[union-attr]
+        response = web.Response(status=status, headers=reply.fields, body=body)
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A client that resets its connection is no error."""
+        error = kw.get("exc_info")
+        if not isinstance(error, ConnectionError):
+            super().log_exception(*args, **kw)

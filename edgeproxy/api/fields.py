@@ -1,0 +1,110 @@
+"""An answer's header fields, as the bytes that go out: decided here for every way of sending."""
+
+from collections.abc import Sequence
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+from edgeproxy.api.ranges import Span
+from edgeproxy.cache.answers import Outcome
+from edgeproxy.oci.errors import Refusal
+from edgeproxy.oci.manifest import Descriptor
+
+Field = tuple[str, str]
+JSON = "application/json"
+_COMMON: tuple[Field, ...] = (("Docker-Distribution-Api-Version", "registry/2.0"), ("Server", "edgeproxy"))
+_HIT = "edgeproxy; hit"
+
+
+def of_content(descriptor: Descriptor, namespace: str | None, span: Span | None) -> list[Field]:
+    """The representation's own fields (RFC 9110, section 8) and the specification's."""
+    fields = [
+        ("Content-Type", descriptor.media_type or "application/octet-stream"),
+        ("Content-Length", str(span.length if span else descriptor.size)),
+        ("Docker-Content-Digest", descriptor.digest),
+        ("ETag", f'"{descriptor.digest}"'),
+        ("Accept-Ranges", "bytes"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    if span:
+        fields.append(("Content-Range", f"bytes {span.start}-{span.stop - 1}/{descriptor.size}"))
+    return [*fields, *of_namespace(namespace)]
+
+
+def of_outcome(outcome: Outcome) -> list[Field]:
+    """`Cache-Status` (RFC 9211), and `Warning` where the answer is stale (RFC 7234, section 5.5)."""
+    fields = [("Cache-Status", cache_status(outcome))]
+    if outcome.word == "stale":
+        warning = '111 edgeproxy "Revalidation Failed"' if outcome.detail else '110 edgeproxy "Response is Stale"'
+        fields.append(("Warning", warning))
+    return fields
+
+
+def cache_status(outcome: Outcome) -> str:
+    if outcome.forwarded:
+        status = f"edgeproxy; fwd={outcome.forwarded}"
+        status += "; collapsed" if outcome.word == "collapsed" else "; stored"
+    else:
+        status = _HIT
+    if outcome.ttl is not None:
+        status += f"; ttl={int(outcome.ttl)}"
+    if outcome.detail:
+        status += f"; detail={_quoted(outcome.detail)}"
+    return status
+
+
+def of_refusal(refusal: Refusal, *, asked_upstream: bool) -> list[Field]:
+    detail = f"detail={refusal.code}"
+    fields = [
+        ("Content-Type", JSON),
+        ("Cache-Status", f"edgeproxy; fwd=uri-miss; {detail}" if asked_upstream else f"edgeproxy; {detail}"),
+    ]
+    if refusal.retry_after is not None:
+        fields.append(("Retry-After", str(max(1, round(refusal.retry_after)))))
+    if refusal.status == 405:
+        fields.append(("Allow", "GET, HEAD"))
+    if refusal.status == 416 and isinstance(refusal.detail, dict):
+        fields.append(("Content-Range", f"bytes */{refusal.detail['size']}"))
+    return fields
+
+
+def of_namespace(namespace: str | None) -> list[Field]:
+    """Distribution-spec, spec.md#registry-proxying: the `ns` that was honoured."""
+    return [("OCI-Namespace", _printable(namespace))] if namespace else []
+
+
+def date(now: float) -> str:
+    return _date(int(now))
+
+
+def head(status: int, fields: Sequence[Field], now: float) -> bytes:
+    """A response's start line and header section."""
+    return b"".join((_start(status), render(fields), b"Date: ", _date(int(now)).encode(), b"\r\n\r\n"))
+
+
+def render(fields: Sequence[Field]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")
+
+
+def common() -> tuple[Field, ...]:
+    return _COMMON
+
+
+@lru_cache(maxsize=8)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+@lru_cache(maxsize=64)
+def _start(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode() + render(_COMMON)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if 32 <= ord(character) < 127 else "?" for character in text)
+
+
+def _quoted(text: str) -> str:
+    """A structured field's string (RFC 9651, section 3.3.3)."""
+    escaped = _printable(text[:200]).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

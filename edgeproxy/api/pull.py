@@ -1,0 +1,171 @@
+"""Pulling (OCI distribution-spec, spec.md#pull and #content-discovery): parse, ask the core, reply."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+from urllib.parse import urlencode
+
+from edgeproxy.api import fields
+from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
+from edgeproxy.api.ranges import Span, parse_range
+from edgeproxy.cache.answers import HIT, Answer, Outcome, release
+from edgeproxy.cache.flights import Boarding, Flight
+from edgeproxy.cache.library import Library
+from edgeproxy.cache.listings import Listings
+from edgeproxy.interfaces import Content as Body
+from edgeproxy.interfaces import InMemory
+from edgeproxy.oci.errors import LoopDetected, Refusal, Unsupported, document
+from edgeproxy.oci.manifest import OCI_INDEX
+from edgeproxy.oci.passage import has_passed
+
+_CATALOGUE_PAGE = 1000
+PassThrough = Callable[[Flight, int, int], AsyncIterator[bytes]]
+"""The bytes of a flight from a position on, past a disk that is full; `Fetch.pass_through`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes out. `span` says which bytes of `body`; whoever sends it closes `body`."""
+
+    status: int
+    fields: list[fields.Field]
+    body: Body | Boarding | None
+    span: Span
+    registry: str
+    kind: str
+    outcome: str
+
+
+def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str], head_only: bool) -> Reply:
+    """Conditions first, then ranges (RFC 9110, section 13.2.2). Raises `RangeInvalid`."""
+    descriptor, outcome = answer.descriptor, answer.outcome
+    about = (ask.reference.repository.registry, ask.kind, outcome.word)
+    whole = Span(0, descriptor.size)
+    if matches(headers.get("If-None-Match"), descriptor.digest):
+        kept = [field for field in fields.of_content(descriptor, ask.namespace, None) if field[0] not in _OF_A_BODY]
+        return Reply(304, kept + fields.of_outcome(outcome), answer.content, Span(0, 0), *about)
+    span = None
+    if not head_only and (wanted := headers.get("Range")) and _range_applies(headers, descriptor.digest):
+        span = parse_range(wanted, descriptor.size)
+    sent = fields.of_content(descriptor, ask.namespace, span) + fields.of_outcome(outcome)
+    return Reply(206 if span else 200, sent, answer.content, Span(0, 0) if head_only else span or whole, *about)
+
+
+_OF_A_BODY = ("Content-Type", "Content-Length", "Accept-Ranges", "X-Content-Type-Options")
+
+
+def matches(field: str | None, digest: str) -> bool:
+    """Whether `If-None-Match` names this content (RFC 9110, section 13.1.2; weak comparison)."""
+    if not field:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in field.split(",")]
+    return "*" in tags or f'"{digest}"' in tags
+
+
+def _range_applies(headers: Mapping[str, str], digest: str) -> bool:
+    condition = headers.get("If-Range")
+    return condition is None or condition.strip() == f'"{digest}"'
+
+
+class Pull:
+    """Answers asks; knows the core but no sockets."""
+
+    def __init__(
+        self, addresses: Addresses, library: Library, listings: Listings, past_disk: PassThrough, name: str
+    ) -> None:
+        """`name`: this proxy's own, to be found in `CDN-Loop`."""
+        self.parse = addresses.parse
+        self.library = library
+        self.past_disk = past_disk
+        self._listings = listings
+        self._name = name
+
+    def allow(self, method: str, headers: Mapping[str, str]) -> None:
+        """Raises `Unsupported` for what is no pull, `LoopDetected` for a request that comes from here."""
+        if method not in ("GET", "HEAD"):
+            raise Unsupported(f"{method} is not supported: this proxy serves pulls, push to the registry itself")
+        if has_passed(headers.get("CDN-Loop", ""), self._name):
+            raise LoopDetected("this request has passed this proxy before: an upstream or mirror points back here")
+
+    async def answer(self, ask: Ask, method: str, headers: Mapping[str, str]) -> Reply:
+        head_only = method == "HEAD"
+        match ask:
+            case Content(kind, reference, _):
+                answer = await (self.library.stat if head_only else self.library.get)(kind, reference)
+                try:
+                    return reply_with_content(ask, answer, headers, head_only)
+                except Refusal:
+                    release(answer.content)
+                    raise
+            case TagList():
+                return await self._tags(ask, head_only)
+            case Referrers():
+                return await self._referrers(ask, head_only)
+            case Catalogue(last, limit):
+                return self._catalogue(last, limit, head_only)
+            case Base():
+                return _listing(b"{}", "", "base", HIT, [], head_only)
+            case _:
+                assert_never(ask)
+
+    async def _tags(self, ask: TagList, head_only: bool) -> Reply:
+        page = await self._listings.tags(ask.repository, ask.last, ask.limit)
+        extra = fields.of_namespace(ask.namespace)
+        if page.more and page.tags:
+            query = {"last": page.tags[-1], "n": str(ask.limit or len(page.tags))}
+            if ask.namespace:
+                query["ns"] = ask.namespace
+            extra.append(("Link", f'</v2/{ask.named}/tags/list?{urlencode(query)}>; rel="next"'))
+        body = json.dumps({"name": ask.named, "tags": page.tags}).encode()
+        return _listing(body, ask.repository.registry, "tags", page.outcome, extra, head_only)
+
+    async def _referrers(self, ask: Referrers, head_only: bool) -> Reply:
+        body, outcome = await self._listings.referrers(ask.subject, ask.artifact_type)
+        extra = [("Content-Type", OCI_INDEX), *fields.of_namespace(ask.namespace)]
+        if ask.artifact_type is not None:
+            extra.append(("OCI-Filters-Applied", "artifactType"))
+        return _listing(body, ask.subject.repository.registry, "referrers", outcome, extra, head_only)
+
+    def _catalogue(self, last: str, limit: int | None, head_only: bool) -> Reply:
+        most = min(limit if limit is not None else _CATALOGUE_PAGE, _CATALOGUE_PAGE)
+        names = self._listings.repositories(last, most + 1)
+        extra = []
+        if len(names) > most > 0:
+            query = urlencode({"last": names[most - 1], "n": str(most)})
+            extra.append(("Link", f'</v2/_catalog?{query}>; rel="next"'))
+        body = json.dumps({"repositories": names[:most]}).encode()
+        return _listing(body, "", "catalog", HIT, extra, head_only)
+
+
+def _listing(
+    body: bytes, registry: str, kind: str, outcome: Outcome, extra: list[fields.Field], head_only: bool
+) -> Reply:
+    typed = [] if any(name == "Content-Type" for name, _ in extra) else [("Content-Type", fields.JSON)]
+    sent = [*typed, ("Content-Length", str(len(body))), *extra, *fields.of_outcome(outcome)]
+    return Reply(200, sent, InMemory(body), Span(0, 0 if head_only else len(body)), registry, kind, outcome.word)
+
+
+def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool) -> Reply:
+    """The one place where errors become OCI JSON."""
+    body = document(refusal)
+    registry, kind = _about(ask)
+    sent = [
+        ("Content-Length", str(len(body))),
+        *fields.of_refusal(refusal, asked_upstream=kind not in ("", "base", "catalog")),
+    ]
+    return Reply(refusal.status, sent, InMemory(body), Span(0, 0 if head_only else len(body)), registry, kind, "error")
+
+
+def _about(ask: Ask | None) -> tuple[str, str]:
+    match ask:
+        case Content(kind, reference, _):
+            return reference.repository.registry, kind
+        case TagList():
+            return ask.repository.registry, "tags"
+        case Referrers():
+            return ask.subject.repository.registry, "referrers"
+        case Catalogue():
+            return "", "catalog"
+        case _:
+            return "", "base"

@@ -1,0 +1,40 @@
+"""Which bytes of a body a request wants (RFC 9110, section 14)."""
+
+import re
+from typing import NamedTuple
+
+from edgeproxy.oci.errors import RangeInvalid
+
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
+
+
+class Span(NamedTuple):
+    """The bytes from `start` up to but without `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+
+def parse_range(field: str | None, size: int) -> Span | None:
+    """The one range of a `Range` field; `None` means the whole body.
+
+    A field of several ranges, of another unit or of none is ignored, as the RFC allows. Raises `RangeInvalid` (416)
+    where the range lies outside of the body.
+    """
+    found = _RANGE.fullmatch(field) if field else None
+    if not found or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        span = Span(max(0, size - int(found[2])), size)
+    else:
+        last = int(found[2]) if found[2] else size - 1
+        if last < int(found[1]) and found[2]:
+            return None
+        span = Span(int(found[1]), min(last + 1, size))
+    if span.start >= size or span.start >= span.stop:
+        raise RangeInvalid(f"there are {size} bytes, and none of them in {field!r}", {"size": size})
+    return span

@@ -1,0 +1,95 @@
+"""Replies on their way out: from memory, from a file by sendfile, or from a file that is still growing."""
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from edgeproxy.api import fields
+from edgeproxy.api.pull import PassThrough, Reply
+from edgeproxy.api.ranges import Span
+from edgeproxy.cache.answers import release
+from edgeproxy.cache.flights import Boarding, Spilled
+from edgeproxy.interfaces import InMemory, OnDisk
+from edgeproxy.oci.errors import Refusal
+
+log = logging.getLogger(__name__)
+
+
+class BrokenOff(ConnectionError):
+    """The body cannot be finished: the connection ends short of its Content-Length, which every client notices."""
+
+
+async def send(request: web.BaseRequest, reply: Reply, past_disk: PassThrough) -> web.StreamResponse:
+    """Send all of a reply. Raises `BrokenOff`, or ConnectionError where the client left."""
+    try:
+        if isinstance(reply.body, InMemory) or reply.body is None or not reply.span.length:
+            return await _send_bytes(request, reply)
+        response = _response(reply)
+        await response.prepare(request)
+        if isinstance(reply.body, OnDisk):
+            await _sendfile(request, reply.body, reply.span)
+        else:
+            await _send_growing(request, reply.body, reply.span, past_disk, response)
+        return response
+    finally:
+        release(reply.body)
+
+
+async def _send_bytes(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    response = _response(reply)
+    await response.prepare(request)
+    if reply.span.length and isinstance(reply.body, InMemory):
+        await response.write(reply.body.body[reply.span.start : reply.span.stop])
+    await response.write_eof()
+    return response
+
+
+def _response(reply: Reply) -> web.StreamResponse:
+    return web.StreamResponse(status=reply.status, headers=[*fields.common(), *reply.fields])
+
+
+class _Descriptor:
+    """The little of a file object that the event loop's sendfile asks for."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+async def _sendfile(request: web.BaseRequest, file: OnDisk, span: Span) -> None:
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left")
+    loop = asyncio.get_running_loop()
+    sent = await loop.sendfile(transport, _Descriptor(file.fd), span.start, span.length)  # type: ignore[arg-type]
+    if sent < span.length:
+        raise BrokenOff(f"a file ended {span.length - sent} bytes early")
+
+
+async def _send_growing(
+    request: web.BaseRequest,
+    boarding: Boarding,
+    span: Span,
+    past_disk: PassThrough,
+    response: web.StreamResponse,
+) -> None:
+    """Each reader at its own pace: what there is goes out by sendfile, then it waits for more."""
+    position = span.start
+    try:
+        while position < span.stop:
+            ready = min(await boarding.flight.ready(position), span.stop)
+            if ready > position:
+                await _sendfile(request, boarding.file, Span(position, ready))
+                position = ready
+    except Spilled:
+        async for piece in past_disk(boarding.flight, boarding.file.fd, position):
+            part = piece[: span.stop - position]
+            await response.write(part)
+            position += len(part)
+            if position >= span.stop:
+                break
+    except Refusal as refusal:
+        raise BrokenOff(refusal.message) from refusal

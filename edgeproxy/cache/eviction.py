@@ -1,0 +1,187 @@
+"""What leaves so that the rest fits: the byte budget, the free-space reserve, and the choice between images.
+
+An image is evicted as a whole, and a layer stays as long as a kept manifest needs it. Open descriptors keep evicted
+blobs readable, so nothing has to wait for a transfer to end.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from edgeproxy.cache.flights import Spawn
+from edgeproxy.interfaces import Clock, Held, Policy, StoreFull
+from edgeproxy.metrics import Traffic
+from edgeproxy.oci.digest import Digest
+from edgeproxy.store.catalog import Catalog
+from edgeproxy.store.disk import DiskStore
+
+log = logging.getLogger(__name__)
+_HIGH, _LOW = 0.97, 0.90
+"""Shares of the budget: above the first something leaves, and then until the second."""
+_PARTIALS_KEPT = 7 * 86400.0
+"""Seconds for which the beginning of a broken download is worth its disk space."""
+
+
+def to_evict(held: Sequence[Held], excess: int, worth: Callable[[Held], float]) -> list[Digest]:
+    """The digests to delete so that at least `excess` bytes are freed, least worth first; fewer if all else is pinned.
+
+    Candidates are images, that is manifests no other held manifest needs, and blobs no held manifest needs. With an
+    image go all of its parts that nothing kept needs.
+    """
+    images = _Images(held)
+    candidates = [(worth(images.whole(root)), root) for root in images.roots()]
+    heapq.heapify(candidates)
+    chosen: list[Digest] = []
+    freed = 0
+    while freed < excess and candidates:
+        _, root = heapq.heappop(candidates)
+        for part in images.remove(root):
+            chosen.append(part)
+            freed += images.held[part].size
+    return chosen
+
+
+class _Images:
+    """The held blobs as a graph: who needs whom."""
+
+    def __init__(self, held: Sequence[Held]) -> None:
+        self.held = {blob.digest: blob for blob in held}
+        self._needed_by = Counter(need for blob in held for need in set(blob.needs) if need in self.held)
+        self._protected = {part for blob in held if blob.pinned for part in self._closure(blob.digest)}
+
+    def roots(self) -> Iterator[Digest]:
+        return (digest for digest in self.held if not self._needed_by[digest] and digest not in self._protected)
+
+    def whole(self, root: Digest) -> Held:
+        """The image as one: what it takes alone, and when any of its manifests was used last."""
+        blob = self.held[root]
+        if not blob.needs:
+            return blob
+        parts = [self.held[part] for part in self._closure(root)]
+        own = sum(part.size for part in parts if self._needed_by[part.digest] <= 1)
+        manifests = [part for part in parts if part.needs]
+        return replace(blob, size=own, used=max(m.used for m in manifests), uses=max(m.uses for m in manifests))
+
+    def remove(self, root: Digest) -> Iterator[Digest]:
+        """The root, and with it every part that nothing needs any more."""
+        leaving = [root]
+        while leaving:
+            digest = leaving.pop()
+            yield digest
+            for need in set(self.held[digest].needs) & self.held.keys():
+                self._needed_by[need] -= 1
+                if not self._needed_by[need] and need not in self._protected:
+                    leaving.append(need)
+
+    def _closure(self, root: Digest) -> set[Digest]:
+        found: set[Digest] = set()
+        pending = [root]
+        while pending:
+            digest = pending.pop()
+            if digest not in found and digest in self.held:
+                found.add(digest)
+                pending.extend(self.held[digest].needs)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes: of blobs held at most, and of the disk left free always."""
+
+    budget: int
+    reserve: int
+
+
+class Room:
+    """Holds the store within its limits."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        store: DiskStore,
+        catalog: Catalog,
+        policy: Policy,
+        clock: Clock,
+        spawn: Spawn,
+        traffic: Traffic,
+    ) -> None:
+        self.limits = limits
+        self._store = store
+        self._catalog = catalog
+        self._policy = policy
+        self._clock = clock
+        self._spawn = spawn
+        self._traffic = traffic
+        self._promised = 0
+        self._evicting: asyncio.Task[int] | None = None
+
+    def used(self) -> int:
+        """Bytes of blobs and of broken downloads that are kept to be resumed."""
+        return self._catalog.total() + sum(stat.st_size for _, stat in self._store.idle_partials())
+
+    def expect(self, size: int) -> None:
+        """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
+        if self._excess(size, _HIGH) > 0:
+            self._spawn(self._behind(size), "make room")
+
+    @asynccontextmanager
+    async def kept(self, size: int) -> AsyncIterator[None]:
+        """Room for `size` bytes that are to be kept, for as long as the block runs.
+
+        Raises `StoreFull` where they do not fit even after everything that may go has gone.
+        """
+        self._promised += size
+        try:
+            while (excess := self._excess(0, 1.0)) > 0:
+                if size > self.limits.budget or not await self._evict(max(excess, self._excess(0, _LOW))):
+                    raise StoreFull(f"no room for {size} bytes within {self.limits.budget}")
+            yield
+        finally:
+            self._promised -= size
+
+    async def free_disk(self, size: int) -> None:
+        """The disk refused `size` bytes: free at least as many. Raises `StoreFull` where nothing may go."""
+        if not await self._evict(max(size, self._excess(0, _LOW))):
+            raise StoreFull("the disk is full, and nothing here may be evicted")
+
+    async def tidy(self) -> None:
+        """Back below the marks; and broken downloads nobody came back for leave."""
+        await self._store.drop_idle_partials(0, keep_since=self._clock.now() - _PARTIALS_KEPT)
+        await self._behind(0)
+
+    async def _behind(self, size: int) -> None:
+        if self._excess(size, _HIGH) > 0:
+            await self._evict(self._excess(size, _LOW))
+
+    def _excess(self, expected: int, mark: float) -> int:
+        free, _ = self._store.free()
+        over = self.used() + self._promised + expected - int(self.limits.budget * mark)
+        return max(over, self.limits.reserve + expected - free)
+
+    async def _evict(self, excess: int) -> int:
+        """Bytes freed. Who asks while an eviction is under way shares it."""
+        if self._evicting is None or self._evicting.done():
+            self._evicting = asyncio.create_task(self._evict_now(excess), name="evict")
+        return await asyncio.shield(self._evicting)
+
+    async def _evict_now(self, excess: int) -> int:
+        freed = await self._store.drop_idle_partials(excess)
+        if freed >= excess:
+            return freed
+        chosen = await asyncio.to_thread(self._choose, excess - freed)
+        freed += await self._store.delete(chosen)
+        self._traffic.evictions += len(chosen)
+        if chosen:
+            log.info("evicted %d blobs, %d bytes freed, to make room for %d", len(chosen), freed, excess)
+        return freed
+
+    def _choose(self, excess: int) -> list[Digest]:
+        held: list[Held] = []
+        while page := self._catalog.all_held(held[-1].digest if held else ""):
+            held.extend(page)
+        now = self._clock.now()
+        return to_evict(held, excess, lambda blob: self._policy.worth(blob, now))

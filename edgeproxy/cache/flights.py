@@ -1,0 +1,182 @@
+"""Shared downloads. A flight belongs to the daemon, not to the client that caused it.
+
+Everybody who wants a blob that is on its way reads the growing file, each at an offset of its own: a slow client holds
+nobody up, a leaving one stops nothing. The last piece is released only when the digest is verified.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from edgeproxy.interfaces import BlobWriter, Kind, OnDisk
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import Refusal, UpstreamTimeout
+from edgeproxy.oci.reference import Pinned
+
+HELD_BACK = 64 * 1024
+"""Bytes at a blob's end that nobody gets before the whole is verified."""
+Spawn = Callable[[Coroutine[Any, Any, None], str], object]
+"""Starts a task that the daemon owns, under a name."""
+
+
+class Spilled(Exception):
+    """The disk took no more of this blob: what follows has to come past it."""
+
+
+class Flight:
+    """One download: its progress, and the waiting for it. Changed in plain functions, by `fetch` alone."""
+
+    def __init__(self, kind: Kind, pinned: Pinned) -> None:
+        self.kind = kind
+        self.pinned = pinned
+        self.media_type = ""
+        self.size: int | None = None
+        self.released = 0
+        self.body: bytes | None = None
+        """The whole content, for manifests only."""
+        self._writer: BlobWriter | None = None
+        self._landed = False
+        self._over = False
+        self._error: Exception | None = None
+        self._moved = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "failed" if self._error else "landed" if self._landed else "under way"
+        return f"<Flight {self.pinned} {state} {self.released}/{self.size}>"
+
+    # what fetch says
+
+    def depart(self, writer: BlobWriter, size: int | None, media_type: str) -> None:
+        """Upstream has answered."""
+        self._writer, self.size, self.media_type = writer, size, media_type
+        self.progress(writer.offset)
+
+    def progress(self, written: int) -> None:
+        end = written if self.size is None else min(written, self.size)
+        known_rest = 0 if self.size is None else self.size - end
+        self.released = max(self.released, end - max(0, HELD_BACK - known_rest))
+        self._wake()
+
+    def land(self, size: int, body: bytes | None = None) -> None:
+        """All is here and verified."""
+        self.size = self.released = size
+        self.body = body
+        self._landed = True
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+        self._wake()
+
+    def over(self) -> None:
+        """Nobody can board any more: the writer is closed."""
+        self._over = True
+
+    def spill(self, written: int) -> None:
+        self.released = written
+        self.fail(Spilled())
+
+    # what readers ask
+
+    async def departed(self) -> None:
+        """Wait until upstream has answered. Raises the `Refusal` it failed with."""
+        while self._writer is None and not self._landed:
+            await self._next()
+
+    async def landed(self) -> None:
+        while not self._landed:
+            await self._next()
+
+    async def ready(self, offset: int) -> int:
+        """Wait until there is something to read at `offset`; the offset up to which there is.
+
+        Raises the `Refusal` the flight failed with, and `Spilled` where the disk is full.
+        """
+        while self.released <= offset and not self._landed:
+            await self._next()
+        return self.released
+
+    def board(self) -> "Boarding | None":
+        """The growing file, once departed; `None` when the flight is over."""
+        if self._writer is None or self._over:
+            return None
+        return Boarding(self, self._writer.reader().fd)
+
+    async def _next(self) -> None:
+        if self._error is not None:
+            raise self._error
+        await self._moved.wait()
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+
+class Boarding:
+    """One reader's hold on a flight: the growing file, open. Whoever has it closes it."""
+
+    def __init__(self, flight: Flight, fd: int) -> None:
+        self.flight = flight
+        self.file = OnDisk(fd, flight.size or 0)
+
+    def close(self) -> None:
+        os.close(self.file.fd)
+
+
+class Flights:
+    """The downloads under way, one per digest at most."""
+
+    def __init__(self, spawn: Spawn, patience: float) -> None:
+        """`patience`: seconds after which somebody who waits for upstream's first byte is told so.
+
+        containerd leaves a mirror that sends no header within 30 s for good.
+        """
+        self._spawn = spawn
+        self._patience = patience
+        self._under_way: dict[Digest, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._under_way.values()))
+
+    def get(self, digest: Digest) -> Flight | None:
+        return self._under_way.get(digest)
+
+    def join(self, kind: Kind, pinned: Pinned, fetch: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
+        """The flight of this digest; started with `fetch` where there is none."""
+        flight = self._under_way.get(pinned.digest)
+        if flight is None:
+            flight = self._under_way[pinned.digest] = Flight(kind, pinned)
+            self._spawn(self._fly(flight, fetch), f"fetch {pinned}")
+        return flight
+
+    async def departed(self, flight: Flight) -> None:
+        await self._patiently(flight.departed())
+
+    async def landed(self, flight: Flight) -> None:
+        await self._patiently(flight.landed())
+
+    async def _patiently(self, wait: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await wait
+        except TimeoutError as error:
+            raise UpstreamTimeout(
+                "upstream is slow to answer; the download goes on, ask again", retry_after=5
+            ) from error
+
+    async def _fly(self, flight: Flight, fetch: Callable[[Flight], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await fetch(flight)
+        except Exception as error:
+            flight.fail(error)
+            if not isinstance(error, Refusal | Spilled):
+                raise
+        except BaseException:
+            flight.fail(UpstreamTimeout("the proxy is shutting down"))
+            raise
+        finally:
+            del self._under_way[flight.pinned.digest]

@@ -1,0 +1,134 @@
+"""What the proxy is: content by reference, from here where it is here, else from upstream and then from here."""
+
+from edgeproxy.cache.accesses import Accesses
+from edgeproxy.cache.answers import COLLAPSED, HIT, MISS, Answer, Outcome, release
+from edgeproxy.cache.fetch import Fetch, Upstreams
+from edgeproxy.cache.flights import Flights
+from edgeproxy.cache.tags import Tags
+from edgeproxy.interfaces import BlobStore, Content, InMemory, Kind
+from edgeproxy.oci.errors import Refusal, unknown
+from edgeproxy.oci.manifest import Descriptor
+from edgeproxy.oci.reference import Pinned, Reference, Tag
+from edgeproxy.store.catalog import Catalog, Link
+
+
+class Library:
+    """Every way to content leads through here; nothing here knows who asks."""
+
+    def __init__(
+        self,
+        store: BlobStore,
+        catalog: Catalog,
+        flights: Flights,
+        fetch: Fetch,
+        tags: Tags,
+        upstreams: Upstreams,
+        accesses: Accesses,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._flights = flights
+        self._fetch = fetch
+        self._tags = tags
+        self._upstreams = upstreams
+        self._accesses = accesses
+
+    def at_hand(self, kind: Kind, reference: Reference, now: float) -> Answer | None:
+        """The answer that is in memory, without a wait; `None` leaves it to `get`."""
+        outcome = HIT
+        if isinstance(reference, Tag):
+            resolution = self._tags.fresh(reference, now)
+            if resolution is None:
+                return None
+            outcome = resolution.outcome
+            pinned = Pinned(reference.repository, resolution.descriptor.digest)
+        else:
+            pinned = reference
+        shown = self._catalog.link(kind, pinned)
+        if shown is None:
+            return None
+        body = self._store.recall(pinned.digest)
+        if body is None:
+            return None
+        self._accesses.note(pinned.digest)
+        return Answer(_sized(shown, len(body)), InMemory(body), outcome)
+
+    async def get(self, kind: Kind, reference: Reference) -> Answer:
+        """Content with its descriptor. Raises the `Refusal` that says why it cannot be had."""
+        if isinstance(reference, Pinned):
+            return await self._get(kind, reference)
+        descriptor, outcome = await self._tags.resolve(reference)
+        answer = await self._get(kind, Pinned(reference.repository, descriptor.digest))
+        return answer._replace(outcome=_merge(outcome, answer.outcome))
+
+    async def stat(self, kind: Kind, reference: Reference) -> Answer:
+        """The descriptor alone; never fetches content. Raises as `get` does."""
+        if isinstance(reference, Tag):
+            descriptor, outcome = await self._tags.resolve(reference)
+            return Answer(descriptor, None, outcome)
+        shown = self._catalog.link(kind, reference)
+        held = self._catalog.held(reference.digest)
+        if shown and held:
+            self._accesses.note(reference.digest)
+            return Answer(_sized(shown, held.size), None, HIT)
+        return Answer(await self._stat_upstream(kind, reference), None, MISS)
+
+    async def _get(self, kind: Kind, pinned: Pinned) -> Answer:
+        shown = self._catalog.link(kind, pinned)
+        flight = self._flights.get(pinned.digest)
+        content = None if flight else await self._store.open(pinned.digest)
+        if shown is None and (flight or content):
+            shown = await self._prove(kind, pinned, content)
+        if content is not None and shown is not None:
+            self._accesses.note(pinned.digest)
+            return Answer(_sized(shown, _size(content)), content, HIT)
+        return await self._fly(kind, pinned, collapsed=flight is not None)
+
+    async def _fly(self, kind: Kind, pinned: Pinned, *, collapsed: bool) -> Answer:
+        flight = self._flights.join(kind, pinned, self._fetch)
+        outcome = COLLAPSED if collapsed else MISS
+        if flight.kind == "manifests":
+            await self._flights.landed(flight)
+            body = flight.body or b""
+            return Answer(Descriptor(flight.media_type, pinned.digest, len(body)), InMemory(body), outcome)
+        await self._flights.departed(flight)
+        if flight.size is None:  # upstream announces no length: it is known at the end
+            await self._flights.landed(flight)
+        boarding = flight.board()
+        if boarding is None:  # it landed while we were woken
+            return await self._get(kind, pinned)
+        self._accesses.note(pinned.digest)
+        return Answer(Descriptor("", pinned.digest, flight.size or 0), boarding, outcome)
+
+    async def _prove(self, kind: Kind, pinned: Pinned, content: Content | None) -> Descriptor:
+        """A digest is not a permission: that this repository shows what another brought here, its upstream must say."""
+        try:
+            shown = await self._stat_upstream(kind, pinned)
+        except BaseException:
+            release(content)
+            raise
+        await self._catalog.put_links([Link(kind, pinned.repository, shown)])
+        return shown
+
+    async def _stat_upstream(self, kind: Kind, pinned: Pinned) -> Descriptor:
+        refusal = unknown(kind, pinned)
+        for upstream in self._upstreams.of(pinned.repository):
+            try:
+                return await upstream.stat(kind, pinned)
+            except Refusal as error:
+                refusal = error
+        raise refusal
+
+
+def _merge(named: Outcome, found: Outcome) -> Outcome:
+    """A tag's outcome and its manifest's as one: whatever made the client wait, and the tag's freshness."""
+    return named if found.word == "hit" else found._replace(ttl=named.ttl, detail=named.detail)
+
+
+def _sized(shown: Descriptor, size: int) -> Descriptor:
+    """A descriptor that a manifest gave, with the size that is true."""
+    return shown if shown.size == size else shown._replace(size=size)
+
+
+def _size(content: Content) -> int:
+    return len(content.body) if isinstance(content, InMemory) else content.size

@@ -1,0 +1,107 @@
+"""Lists that upstream knows better: tags and referrers. Asked upstream, and answered from here when it fails."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from edgeproxy.cache.answers import MISS, Outcome
+from edgeproxy.cache.fetch import Upstreams
+from edgeproxy.cache.library import Library
+from edgeproxy.interfaces import Clock, InMemory, Page
+from edgeproxy.oci.errors import ManifestUnknown, NameUnknown, Refusal, RouteUnknown, Unavailable
+from edgeproxy.oci.manifest import referrers_index, referrers_of
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.store.catalog import Catalog
+
+_MOST_TAGS = 10_000
+"""Tags of one page, whatever the client asks for."""
+
+
+class TagPage(NamedTuple):
+    """`more` says that tags follow the last of these."""
+
+    tags: list[str]
+    more: bool
+    outcome: Outcome
+
+
+class Listings:
+    def __init__(self, library: Library, catalog: Catalog, upstreams: Upstreams, clock: Clock) -> None:
+        self._library = library
+        self._catalog = catalog
+        self._upstreams = upstreams
+        self._clock = clock
+
+    async def tags(self, repository: Repository, last: str, limit: int | None) -> TagPage:
+        """Distribution-spec, spec.md#listing-tags: up to `limit` tags that follow `last`, in order."""
+        query = [("n", str(limit))] if limit else []
+        query += [("last", last)] if last else []
+        try:
+            page = await self._ask(repository, "tags/list", query)
+        except NameUnknown:
+            raise
+        except Refusal as refusal:
+            known = self._catalog.tags(repository)
+            if not known:
+                raise
+            outcome = Outcome("stale", detail=f"only the tags held here; upstream: {refusal.message}")
+            return _tag_page(known, last, limit, more=False, outcome=outcome)
+        return _tag_page(_tags_of(page.body), last, limit, page.more, MISS)
+
+    async def referrers(self, pinned: Pinned, artifact_type: str | None) -> tuple[bytes, Outcome]:
+        """Distribution-spec, spec.md#listing-referrers: an index, filtered where a type is given."""
+        try:
+            index = await self._referrers_upstream(pinned)
+            outcome = MISS
+            await self._catalog.put_referrers(pinned, self._clock.now(), index)
+        except Refusal as refusal:
+            known = self._catalog.referrers(pinned)
+            if known is None:
+                raise
+            checked, index = known
+            outcome = Outcome("stale", checked - self._clock.now(), detail=f"upstream: {refusal.message}")
+        return referrers_index(referrers_of(index, artifact_type)), outcome
+
+    def repositories(self, last: str, limit: int) -> list[str]:
+        """What is cached here, as `registry/repository`, in order."""
+        return self._catalog.repositories(last, limit)
+
+    async def _referrers_upstream(self, pinned: Pinned) -> bytes:
+        """The API's answer, all of its pages; else the fallback tag's (spec.md#unavailable-referrers-api)."""
+        try:
+            page = await self._ask(pinned.repository, f"referrers/{pinned.digest}", ())
+        except (RouteUnknown, NameUnknown, ManifestUnknown):
+            return await self._fallback_tag(pinned)
+        return referrers_index(referrers_of(page.body, None))
+
+    async def _fallback_tag(self, pinned: Pinned) -> bytes:
+        try:
+            answer = await self._library.get("manifests", Tag(pinned.repository, pinned.digest.replace(":", "-")))
+        except ManifestUnknown:
+            return referrers_index([])
+        assert isinstance(answer.content, InMemory), "manifests are small enough for the memory tier"
+        return referrers_index(referrers_of(answer.content.body, None))
+
+    async def _ask(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
+        refusal: Refusal = NameUnknown(f"{repository} is unknown")
+        for upstream in self._upstreams.of(repository):
+            try:
+                return await upstream.listing(repository, path, query)
+            except Refusal as error:
+                refusal = error
+        raise refusal
+
+
+def _tags_of(body: bytes) -> list[str]:
+    try:
+        tags = json.loads(body)["tags"] or []
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unavailable("upstream's list of tags is not what the specification says") from error
+    return [tag for tag in tags if isinstance(tag, str)]
+
+
+def _tag_page(tags: list[str], last: str, limit: int | None, more: bool, outcome: Outcome) -> TagPage:
+    """Some registries ignore `n` and `last`, and some do not sort: the client gets what it asked for all the same."""
+    following = sorted(tag for tag in set(tags) if tag > last) if last else sorted(set(tags))
+    most = _MOST_TAGS if limit is None else limit
+    return TagPage(following[:most], most > 0 and (more or len(following) > most), outcome)

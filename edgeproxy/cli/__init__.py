@@ -1,0 +1,1 @@
+"""THE WORDS AT A SHELL"""

@@ -1,0 +1,17 @@
+"""The console script: its verbs, one file each."""
+
+import click
+
+from edgeproxy import __version__
+from edgeproxy.cli.check import check
+from edgeproxy.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgeproxy")
+def main() -> None:
+    """An edge-caching, pull-through OCI registry."""
+
+
+main.add_command(serve)
+main.add_command(check)

@@ -1,0 +1,25 @@
+"""edgeproxy serve"""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from edgeproxy import logs
+from edgeproxy.cli.options import config_option, configured
+from edgeproxy.config import ConfigError
+from edgeproxy.daemon import CannotStart, run
+
+
+@click.command()
+@config_option
+def serve(file: Path | None) -> None:
+    """Run the daemon until SIGTERM; SIGHUP reads the configuration again."""
+    config = configured(file)
+    logs.set_up(config.log_level)
+    try:
+        asyncio.run(run(config, lambda: configured(file)))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    except CannotStart as error:
+        raise click.ClickException(str(error)) from error

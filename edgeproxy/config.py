@@ -1,0 +1,292 @@
+"""TOML and environment in, one frozen `Config` out.
+
+Every key has a default, a unit and a line in docs/configuration.md. Nothing below this module can read configuration.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from edgeproxy.oci.errors import NameInvalid
+from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
+
+KNOWN_REGISTRIES = {
+    DOCKER_HUB: "https://registry-1.docker.io",
+    "ghcr.io": "https://ghcr.io",
+    "quay.io": "https://quay.io",
+    "registry.k8s.io": "https://registry.k8s.io",
+    "gcr.io": "https://gcr.io",
+    "mcr.microsoft.com": "https://mcr.microsoft.com",
+    "public.ecr.aws": "https://public.ecr.aws",
+}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+_ENVIRONMENT = {"EDGEPROXY_LISTEN": "listen", "EDGEPROXY_ADMIN": "admin", "EDGEPROXY_DATA": "data"}
+
+
+class ConfigError(Exception):
+    """What is wrong with a configuration, where, and what to write instead."""
+
+
+def parse_duration(value: object) -> float:
+    """`"5m"` is 300.0 seconds. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", value.strip()) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'{value!r} is not a duration: write a number and a unit, as in "30s", "5m", "12h", "30d"')
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_size(value: object) -> int:
+    """`"200GB"` is 200,000,000,000 bytes, `"1GiB"` is 2**30. Raises ValueError."""
+    found = (
+        re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)", value.strip(), re.IGNORECASE)
+        if isinstance(value, str)
+        else None
+    )
+    if not found:
+        raise ValueError(f'{value!r} is not a size: write a number and a unit, as in "500MB", "200GB", "1GiB"')
+    return int(float(found[1]) * _BYTES[found[2].upper()])
+
+
+def parse_share(value: object) -> float | int:
+    """`"5%"` is the float 0.05, a share of the disk; anything else is a size. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
+    if not found:
+        return parse_size(value)
+    if float(found[1]) > 100:
+        raise ValueError(f"{value!r} is more than the whole disk")
+    return float(found[1]) / 100
+
+
+def parse_address(value: object) -> tuple[str, int]:
+    """`"0.0.0.0:5000"`; the host may be left out, an IPv6 address stands in brackets. Raises ValueError."""
+    host, colon, port = str(value).rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f'{value!r} is not an address: write host:port, as in "0.0.0.0:5000"')
+    return host.strip("[]") or "0.0.0.0", int(port)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Share = Annotated[float | int, BeforeValidator(parse_share)]
+Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CacheConfig(_Section):
+    budget: Share | None = None
+    reserve: Share = 0.05
+    memory: Size = 256 * 10**6
+
+
+class UpstreamConfig(_Section):
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", url):
+            raise ValueError(f'{url!r} is not the URL of a registry: write it as in "https://registry.example.com"')
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_login(self) -> Self:
+        if self.password_file is not None and self.password.get_secret_value():
+            raise ValueError("password and password_file are both given: keep password_file")
+        return self
+
+    def secret(self) -> str:
+        """The password, read from its file where it has one. Raises `ConfigError`."""
+        if self.password_file is None:
+            return self.password.get_secret_value()
+        try:
+            return self.password_file.read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"password_file cannot be read: {error}") from error
+
+
+class RegistryConfig(_Section):
+    default: bool = False
+    hosts: tuple[str, ...] = ()
+    upstream: tuple[UpstreamConfig, ...] = ()
+
+
+class RuleConfig(_Section):
+    match: str
+    fresh: Duration | None = None
+    max_stale: Duration | None = None
+
+
+class TimeoutConfig(_Section):
+    connect: Duration = 5.0
+    first_byte: Duration = 20.0
+    idle: Duration = 30.0
+    answer: Duration = 25.0
+    drain: Duration = 30.0
+
+
+def _data_directory() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/edgeproxy")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgeproxy"
+
+
+class Config(_Section):
+    listen: Address = ("0.0.0.0", 5000)
+    admin: Address = ("127.0.0.1", 5001)
+    data: Path = Field(default_factory=_data_directory)
+    offline: bool = False
+    log_level: str = "info"
+    cache: CacheConfig = CacheConfig()
+    timeout: TimeoutConfig = TimeoutConfig()
+    registry: dict[str, RegistryConfig] = Field(default_factory=dict)
+    rule: tuple[RuleConfig, ...] = ()
+
+    @field_validator("log_level")
+    @classmethod
+    def _check_level(cls, level: str) -> str:
+        if level.lower() not in ("debug", "info", "warning", "error"):
+            raise ValueError(f'{level!r} is not a level: write "debug", "info", "warning" or "error"')
+        return level.lower()
+
+    @field_validator("registry")
+    @classmethod
+    def _check_registries(cls, given: Mapping[str, RegistryConfig]) -> dict[str, RegistryConfig]:
+        """Known registries join those that are configured, and every one gets its upstream."""
+        found = {name: RegistryConfig(upstream=(UpstreamConfig(url=url),)) for name, url in KNOWN_REGISTRIES.items()}
+        for text, registry in given.items():
+            try:
+                name = parse_registry(text)
+            except NameInvalid as error:
+                raise ValueError(error.message) from error
+            url = KNOWN_REGISTRIES.get(name, f"https://{name}")
+            found[name] = (
+                registry if registry.upstream else registry.model_copy(update={"upstream": (UpstreamConfig(url=url),)})
+            )
+        if sum(registry.default for registry in found.values()) > 1:
+            raise ValueError("more than one registry says default = true: keep one")
+        return found
+
+    @property
+    def default_registry(self) -> str:
+        return next((name for name, registry in self.registry.items() if registry.default), DOCKER_HUB)
+
+    def effective(self) -> dict[str, Any]:
+        """Every key with its value in force, secrets blanked, in the order of the documentation."""
+        return self.model_dump(mode="json")
+
+
+def load(file: Path | None, environment: Mapping[str, str]) -> Config:
+    """Raises `ConfigError`."""
+    text = ""
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: cannot be read: {error}") from error
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from error
+    document.setdefault("registry", {})
+    overrides = {key: environment[variable] for variable, key in _ENVIRONMENT.items() if variable in environment}
+    _check_environment(environment)
+    try:
+        return Config.model_validate({**document, **overrides})
+    except ValidationError as error:
+        lines = [_explain(problem, file, text) for problem in error.errors(include_url=False)]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _check_environment(environment: Mapping[str, str]) -> None:
+    for variable in environment:
+        if variable.startswith("EDGEPROXY_") and variable not in (*_ENVIRONMENT, "EDGEPROXY_CONFIG"):
+            raise ConfigError(f"unknown variable {variable}{_nearest(variable, [*_ENVIRONMENT, 'EDGEPROXY_CONFIG'])}")
+
+
+def _explain(problem: Any, file: Path | None, text: str) -> str:
+    """One line: where, what, and what to write instead."""
+    path = [step for step in problem["loc"] if step not in ("float", "int")]
+    variable = next((name for name, key in _ENVIRONMENT.items() if path == [key] and name in os.environ), None)
+    line = _line_of(path, text)
+    where = variable or f"{file}{f':{line}' if line else ''}"
+    key = ".".join(map(str, path))
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key!r}{_nearest(str(path[-1]), _keys_beside(path))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {key}: {message}"
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    near = get_close_matches(word, words, n=1, cutoff=0.5)
+    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(words)}"
+
+
+def _keys_beside(path: Sequence[str | int]) -> list[str]:
+    """The keys of the section that `path` leads to."""
+    sections: dict[str, type[BaseModel]] = {
+        "cache": CacheConfig,
+        "timeout": TimeoutConfig,
+        "rule": RuleConfig,
+    }
+    section: type[BaseModel] = Config
+    if len(path) > 1:
+        section = sections.get(
+            str(path[0]), UpstreamConfig if "upstream" in path[2:] and len(path) > 3 else RegistryConfig
+        )
+    return list(section.model_fields)
+
+
+def _line_of(path: Sequence[str | int], text: str) -> int | None:
+    """The line of a key: tomllib does not tell, so headers and keys are followed line by line."""
+    header: list[str | int] = []
+    counts: dict[str, int] = {}
+    best = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.match(r"\s*\[(\[?)\s*([^\]]+?)\s*\]", line):
+            header = list(_words(found[2]))
+            if found[1]:
+                counts[found[2]] = counts.get(found[2], -1) + 1
+                header.append(counts[found[2]])
+            if header == list(path)[: len(header)]:
+                best = number
+        elif (found := re.match(r"\s*([^=#\s]+)\s*=", line)) and [*header, *_words(found[1])] == list(path)[
+            : len(header) + len(_words(found[1]))
+        ]:
+            return number
+    return best
+
+
+def _words(dotted: str) -> list[str]:
+    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^.\s"]+)', dotted)]

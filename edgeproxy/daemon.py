@@ -1,0 +1,233 @@
+"""Builds every part and runs them; the only module that knows the concrete classes."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from aiohttp import ClientSession, web
+from yarl import URL
+
+from edgeproxy.admin.app import admin_app
+from edgeproxy.api.address import Addresses
+from edgeproxy.api.app import PullServer
+from edgeproxy.api.pull import Pull
+from edgeproxy.cache.accesses import Accesses
+from edgeproxy.cache.eviction import Limits, Room
+from edgeproxy.cache.fetch import Fetch, Upstreams
+from edgeproxy.cache.flights import Flights
+from edgeproxy.cache.library import Library
+from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.rules import Rule, Rules
+from edgeproxy.cache.tags import Tags
+from edgeproxy.clock import SystemClock
+from edgeproxy.config import Config
+from edgeproxy.interfaces import Upstream
+from edgeproxy.jobs.supervise import Job, Supervisor
+from edgeproxy.jobs.sweep import Sweep
+from edgeproxy.metrics import Gauge, Metrics, Traffic
+from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.remote.registry import Registry, Timeouts, new_session
+from edgeproxy.remote.tokens import Credentials
+from edgeproxy.store.catalog import Catalog
+from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
+from edgeproxy.store.memory import MemoryTier
+
+log = logging.getLogger(__name__)
+_LARGEST_IN_MEMORY = 256 * 1024
+_DEFAULT_SHARE = 0.8
+
+
+class CannotStart(Exception):
+    """Why the daemon cannot run here, and what to do about it."""
+
+
+class Daemon:
+    """The parts, joined. What configuration decides is in `pull` and `room`; the rest outlives a reload."""
+
+    def __init__(self, config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> None:
+        self._supervisor = supervisor
+        self._session = session
+        self._traffic = traffic
+        self._policy = FixedPolicy()
+        self.clock = clock = SystemClock()
+        self.layout = Layout(config.data)
+        self.catalog = Catalog(self.layout.catalog, clock)
+        self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
+        self.flights = Flights(supervisor.spawn, config.timeout.answer)
+        self.accesses = Accesses(self.catalog, clock)
+        self.metrics = Metrics(traffic, self._gauges())
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Build what the configuration decides; requests under way end with what they began with."""
+        clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
+        limits = _limits(config, self.store)
+        self.room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
+        upstreams = Upstreams(_upstreams(config, self._session, self.layout.name), config.offline)
+        fetch = Fetch(upstreams, self.store, catalog, self.room, clock, self._traffic)
+        rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
+        patience = config.timeout.answer
+        tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
+        library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses)
+        listings = Listings(library, catalog, upstreams, clock)
+        self.pull = Pull(_addresses(config), library, listings, fetch.pass_through, self.layout.name)
+
+    def jobs(self) -> list[Job]:
+        sweep = Sweep(self.store, self.catalog, self.clock)
+        return [
+            Job("carry over uses", self.accesses.carry_over, every=10.0, delay=10.0),
+            Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
+            Job("sweep", sweep.step, every=86400.0, delay=1.0),
+        ]
+
+    async def ready(self) -> str:
+        """A real read of the store; what is wrong with it, or nothing."""
+        try:
+            self.catalog.total()
+            os.scandir(self.layout.blobs).close()
+        except Exception as error:
+            return f"the store cannot be read: {error}"
+        return ""
+
+    async def close(self) -> None:
+        await self.accesses.carry_over()
+        await self.store.close()
+        await self.catalog.close()
+
+    def _gauges(self) -> list[Gauge]:
+        return [
+            Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
+            Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
+            Gauge(
+                "edgeproxy_cache_budget_bytes",
+                "Bytes of blobs held at most.",
+                lambda: self.room.limits.budget,
+            ),
+            Gauge("edgeproxy_memory_bytes", "Bytes of the hot tier.", lambda: self.store.memory.size),
+            Gauge("edgeproxy_disk_free_bytes", "Bytes free on the disk.", lambda: self.store.free()[0]),
+        ]
+
+
+async def run(config: Config, reload: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart` or `ConfigError`."""
+    _raise_file_limit()
+    traffic, stop = Traffic(), asyncio.Event()
+    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
+    async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
+        supervisor = Supervisor(group, SystemClock(), traffic)
+        daemon = _build(config, supervisor, session, traffic)
+        server = PullServer(daemon.pull, traffic)
+        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready), access_log=None)
+        pulls = web.ServerRunner(server, shutdown_timeout=config.timeout.drain)
+        async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, reload))
+            for job in daemon.jobs():
+                supervisor.start(job)
+            _notify("READY=1")
+            log.info(
+                "pulls on %s:%d, health and metrics on %s:%d, data in %s",
+                *config.listen,
+                *config.admin,
+                config.data,
+            )
+            await stop.wait()
+            _notify("STOPPING=1")
+            log.info("stopping: requests under way have %g s to end", config.timeout.drain)
+        supervisor.stop()
+        await daemon.close()
+
+
+def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> Daemon:
+    try:
+        return Daemon(config, supervisor, session, traffic)
+    except FormatUnknown as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(
+            f"{config.data} cannot be used: {error}; set data, or EDGEPROXY_DATA, to another directory"
+        ) from error
+
+
+def _reload(daemon: Daemon, server: PullServer, reload: Callable[[], Config]) -> None:
+    try:
+        daemon.configure(reload())
+    except Exception as error:
+        log.error("the configuration stays as it was: %s", error)
+        return
+    server.pull = daemon.pull
+    log.info("configuration read again; listen, admin, data, memory and timeouts take effect at the next start")
+
+
+@asynccontextmanager
+async def _listening(runner: web.BaseRunner, address: tuple[str, int], key: str) -> AsyncIterator[None]:
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, *address, backlog=1024, reuse_address=True).start()
+        except OSError as error:
+            raise CannotStart(f"cannot listen on {address[0]}:{address[1]} ({key}): {error.strerror}") from error
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _limits(config: Config, store: DiskStore) -> Limits:
+    """The default budget is decided once, at the first start: what was free then does not count what is held now."""
+    free, disk = store.free()
+    reserve = _bytes(config.cache.reserve, disk)
+    if config.cache.budget is not None:
+        return Limits(_bytes(config.cache.budget, disk), reserve)
+    return Limits(int(once(store.layout.data / "BUDGET", str(int(free * _DEFAULT_SHARE)))), reserve)
+
+
+def _bytes(share: float, disk: int) -> int:
+    return int(disk * share) if isinstance(share, float) else share
+
+
+def _upstreams(config: Config, session: ClientSession, name: str) -> Mapping[str, Sequence[Upstream]]:
+    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
+    return {
+        registry: [
+            Registry(
+                URL(upstream.url).host or upstream.url,
+                URL(upstream.url),
+                session,
+                Credentials(upstream.username, upstream.secret()) if upstream.username else None,
+                name,
+                timeouts,
+            )
+            for upstream in settings.upstream
+        ]
+        for registry, settings in config.registry.items()
+    }
+
+
+def _addresses(config: Config) -> Addresses:
+    hosts = {host.lower(): name for name, registry in config.registry.items() for host in registry.hosts}
+    return Addresses(list(config.registry), hosts, config.default_registry)
+
+
+def _raise_file_limit() -> None:
+    """Every client takes a descriptor or two; the soft limit of many systems is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)), where it asks to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.send(state.encode())

@@ -1,0 +1,168 @@
+"""The seams: what the rooms know of each other, on one page.
+
+`store`, `remote` and `predict` do not know each other; `cache` joins them by these protocols.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import Descriptor
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+
+Kind = Literal["manifests", "blobs"]
+"""The two kinds of content, in the words of the API's paths."""
+
+
+class StoreFull(Exception):
+    """The disk, or a quota on it, takes no more bytes."""
+
+
+class InMemory(NamedTuple):
+    """Content that is at hand."""
+
+    body: bytes
+
+
+class OnDisk(NamedTuple):
+    """Content as an open file descriptor, which its receiver closes; deleting the blob meanwhile does no harm."""
+
+    fd: int
+    size: int
+
+
+Content = InMemory | OnDisk
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A stored blob as the catalogue accounts for it; times in seconds since the epoch, sizes in bytes."""
+
+    digest: Digest
+    size: int
+    stored: float
+    used: float
+    uses: int = 1
+    pinned: bool = False
+    needs: tuple[Digest, ...] = ()
+    """The digests a manifest names; empty for anything else."""
+
+
+class BlobWriter(Protocol):
+    """The one way in for bytes. Whoever creates a writer closes it."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far, those of an earlier attempt included."""
+        ...
+
+    def reader(self) -> OnDisk:
+        """The growing file, for reading below `offset`; the receiver closes it."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Append. Raises `StoreFull` with `offset` unchanged, or OSError."""
+        ...
+
+    async def verify(self) -> None:
+        """Raise `DigestMismatch` unless what was written is what the digest promises."""
+        ...
+
+    async def commit(self, needs: Sequence[Digest] = ()) -> None:
+        """Make durable and visible. Raises `StoreFull` or OSError."""
+        ...
+
+    async def close(self, *, keep: bool) -> None:
+        """Stop here; keep the bytes for a later attempt, or free them. After `commit` it does nothing."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Whole, verified blobs by digest. Only "not here" is `None`: a failing disk raises OSError."""
+
+    def recall(self, digest: Digest) -> bytes | None:
+        """The blob if it is in memory: no I/O."""
+        ...
+
+    async def open(self, digest: Digest) -> Content | None: ...
+
+    async def create(self, digest: Digest) -> BlobWriter:
+        """A writer that goes on where an earlier attempt was suspended or killed."""
+        ...
+
+    async def delete(self, digests: Iterable[Digest]) -> int:
+        """Free these blobs; the bytes freed."""
+        ...
+
+
+class Body(Protocol):
+    """An upstream's answer while it arrives."""
+
+    @property
+    def start(self) -> int:
+        """Offset of the first byte that `chunks` yields: what was asked for, or 0 where upstream ignores ranges."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole content, where upstream says so."""
+        ...
+
+    @property
+    def media_type(self) -> str: ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Raises `Unavailable` when the transfer breaks or stalls."""
+        ...
+
+
+class Upstream(Protocol):
+    """A registry above us. Every method raises a `Refusal` when upstream does, in the words of `oci.errors`."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def resolve(self, tag: Tag) -> Descriptor:
+        """What the tag names now; asked by HEAD, which no registry counts."""
+        ...
+
+    async def stat(self, kind: Kind, pinned: Pinned) -> Descriptor:
+        """Whether this repository shows this content; asked by HEAD."""
+        ...
+
+    def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AbstractAsyncContextManager[Body]:
+        """The content from byte `start` on."""
+        ...
+
+    async def listing(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> "Page":
+        """`tags/list` or `referrers/<digest>`."""
+        ...
+
+
+class Page(NamedTuple):
+    """A JSON listing: the document, and whether upstream has more after it."""
+
+    body: bytes
+    more: bool
+
+
+class Policy(Protocol):
+    """Judges; pure: neither I/O nor a clock."""
+
+    def ttl(self, tag: Tag, now: float) -> float:
+        """Seconds for which a tag just checked is fresh."""
+        ...
+
+    def worth(self, held: Held, now: float) -> float:
+        """The higher, the longer it stays; `held` may stand for a whole image."""
+        ...
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...

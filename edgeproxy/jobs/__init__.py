@@ -1,0 +1,1 @@
+"""WHEN NOBODY ASKS"""

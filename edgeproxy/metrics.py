@@ -1,0 +1,105 @@
+"""What is counted. Plain numbers on the hot path; Prometheus's words are found when somebody scrapes."""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds to the first byte; an answer out of memory takes none worth a clock and counts in the first."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Every number the daemon counts itself."""
+
+    requests: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    """By registry, kind and outcome."""
+    sent: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of bodies to clients, by registry, kind and outcome."""
+    fetched: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of bodies from upstream, by registry."""
+    errors: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Refusals, by OCI code."""
+    first_byte: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * (len(_BUCKETS) + 1)))
+    """Answers by outcome and bucket."""
+    waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds to the first byte, summed by outcome."""
+    evictions: int = 0
+    mismatches: int = 0
+    failed_tasks: int = 0
+
+    def received(self, registry: str, size: int) -> None:
+        self.fetched[registry] += size
+
+    def began(self, outcome: str, seconds: float) -> None:
+        self.first_byte[outcome][bisect_left(_BUCKETS, seconds)] += 1
+        self.waited[outcome] += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A number that is read when it is asked for."""
+
+    name: str
+    help: str
+    read: Callable[[], float]
+
+
+class Metrics:
+    """Renders the counts in the Prometheus text format; the names are listed in docs/metrics.md."""
+
+    def __init__(self, traffic: Traffic, gauges: Iterable[Gauge]) -> None:
+        self._traffic = traffic
+        self._gauges = list(gauges)
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by `generate_latest`."""
+        traffic = self._traffic
+        by = ["registry", "kind", "outcome"]
+        yield _counter("edgeproxy_requests", "Requests answered.", by, traffic.requests)
+        yield _counter("edgeproxy_sent_bytes", "Bytes of bodies sent to clients.", by, traffic.sent)
+        fetched = {(registry,): size for registry, size in traffic.fetched.items()}
+        yield _counter("edgeproxy_fetched_bytes", "Bytes of bodies received from upstream.", ["registry"], fetched)
+        errors = {(code,): count for code, count in traffic.errors.items()}
+        yield _counter("edgeproxy_errors", "Refusals, by OCI error code.", ["code"], errors)
+        yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
+        yield _counter(
+            "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}
+        )
+        yield _counter("edgeproxy_failed_tasks", "Background work that ended in a bug.", [], {(): traffic.failed_tasks})
+        yield self._first_byte()
+        for gauge in self._gauges:
+            yield GaugeMetricFamily(gauge.name, gauge.help, value=gauge.read())
+
+    def _first_byte(self) -> Metric:
+        family = HistogramMetricFamily(
+            "edgeproxy_first_byte_seconds",
+            "Seconds from a request to its answer's first byte.",
+            labels=["outcome"],
+        )
+        for outcome, counts in self._traffic.first_byte.items():
+            sums = [sum(counts[: index + 1]) for index in range(len(counts))]
+            edges = [*map(str, _BUCKETS), "+Inf"]
+            family.add_metric([outcome], list(zip(edges, sums, strict=True)), self._traffic.waited[outcome])
+        return family
+
+
+def _counter(
+    name: str,
+    text: str,
+    labels: list[str],
+    values: "dict[tuple[str, str, str], int] | dict[tuple[str], int] | dict[tuple[()], int]",
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family

@@ -1,0 +1,1 @@
+"""THE LANGUAGE (no I/O)"""

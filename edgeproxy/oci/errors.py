@@ -1,0 +1,112 @@
+"""What is refused, in the words of the OCI distribution-spec (spec.md#error-codes).
+
+A refusal is an exception; `document` renders it. Each class names its code and its HTTP status, nowhere else decided.
+"""
+
+import json
+
+
+class Refusal(Exception):
+    """A request that cannot be served; `message` tells the client what to do about it."""
+
+    code = "UNKNOWN"
+    status = 500
+
+    def __init__(self, message: str, detail: object = None, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class NameInvalid(Refusal):
+    code, status = "NAME_INVALID", 400
+
+
+class NameUnknown(Refusal):
+    code, status = "NAME_UNKNOWN", 404
+
+
+class DigestInvalid(Refusal):
+    code, status = "DIGEST_INVALID", 400
+
+
+class TagInvalid(Refusal):
+    code, status = "TAG_INVALID", 400
+
+
+class ManifestUnknown(Refusal):
+    code, status = "MANIFEST_UNKNOWN", 404
+
+
+class ManifestInvalid(Refusal):
+    code, status = "MANIFEST_INVALID", 502
+
+
+class BlobUnknown(Refusal):
+    code, status = "BLOB_UNKNOWN", 404
+
+
+class RangeInvalid(Refusal):
+    code, status = "RANGE_INVALID", 416
+
+
+class RequestInvalid(Refusal):
+    code, status = "UNSUPPORTED", 400
+
+
+class RouteUnknown(Refusal):
+    code, status = "NOT_FOUND", 404
+
+
+class Unsupported(Refusal):
+    code, status = "UNSUPPORTED", 405
+
+
+class Denied(Refusal):
+    code, status = "DENIED", 403
+
+
+class LoopDetected(Refusal):
+    """The request has passed this proxy already (RFC 8586)."""
+
+    code, status = "LOOP_DETECTED", 508
+
+
+class TooManyRequests(Refusal):
+    code, status = "TOOMANYREQUESTS", 429
+
+
+class Unavailable(Refusal):
+    """Upstream cannot be asked, or failed; asking again later may help."""
+
+    code, status = "UNAVAILABLE", 503
+
+
+class UpstreamTimeout(Unavailable):
+    code, status = "UNAVAILABLE", 504
+
+
+class UpstreamUnauthorized(Unavailable):
+    """Upstream refuses our login: for the client a matter of the proxy, never a challenge."""
+
+    code, status = "DENIED", 403
+
+
+class DigestMismatch(Unavailable):
+    """What arrived is not what its digest promised."""
+
+    code, status = "DIGEST_INVALID", 502
+
+
+def unknown(kind: str, what: object) -> Refusal:
+    """What the specification says of absent content of a kind, "manifests" or "blobs"."""
+    return ManifestUnknown(f"{what} is unknown") if kind == "manifests" else BlobUnknown(f"{what} is unknown")
+
+
+def document(refusal: Refusal) -> bytes:
+    """The error JSON of distribution-spec, spec.md#error-codes."""
+    error: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+    if refusal.detail is not None:
+        error["detail"] = refusal.detail
+    return json.dumps({"errors": [error]}).encode()

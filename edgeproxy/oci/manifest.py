@@ -1,0 +1,86 @@
+"""Manifests and indexes (OCI image-spec, manifest.md and image-index.md; Docker schema 2): what they name."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import DigestInvalid
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, "*/*")
+LARGEST_MANIFEST = 4 * 1024 * 1024
+"""Bytes; distribution-spec, spec.md#pushing-manifests asks registries to take at least this much."""
+
+
+class Descriptor(NamedTuple):
+    """OCI image-spec, descriptor.md: what something is, where it is named, how many bytes it has."""
+
+    media_type: str
+    digest: Digest
+    size: int
+
+
+class Child(NamedTuple):
+    """What a manifest names, and under which path a registry shows it."""
+
+    kind: Literal["manifests", "blobs"]
+    descriptor: Descriptor
+
+
+def children(body: bytes) -> list[Child]:
+    """What a manifest or an index needs to be whole, each once, in its order. What is malformed names nothing."""
+    document = _document(body)
+    found: dict[Digest, Child] = {}
+    for item in _list(document, "manifests"):
+        found.update((named.digest, Child("manifests", named)) for named in _descriptors(item))
+    for item in [document.get("config"), *_list(document, "layers"), *_list(document, "blobs")]:
+        found.update((named.digest, Child("blobs", named)) for named in _descriptors(item))
+    return list(found.values())
+
+
+def media_type(body: bytes, declared: str) -> str:
+    """The type a registry declared, or the document's own where the registry declared none of use."""
+    kind = declared.partition(";")[0].strip()
+    if kind and kind not in ("application/json", "text/plain", "application/octet-stream"):
+        return declared
+    own = _document(body).get("mediaType")
+    return own if isinstance(own, str) else declared
+
+
+def referrers_index(manifests: list[Mapping[str, Any]]) -> bytes:
+    """The answer of the referrers API (distribution-spec, spec.md#listing-referrers)."""
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}).encode()
+
+
+def referrers_of(index: bytes, artifact_type: str | None) -> list[Mapping[str, Any]]:
+    """The descriptors of a referrers index, those of one `artifactType` only when it is given."""
+    found: list[Mapping[str, Any]] = [item for item in _list(_document(index), "manifests") if isinstance(item, dict)]
+    return found if artifact_type is None else [item for item in found if item.get("artifactType") == artifact_type]
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _list(document: Mapping[str, Any], key: str) -> list[Any]:
+    value = document.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _descriptors(item: object) -> Iterator[Descriptor]:
+    if not isinstance(item, dict) or not isinstance(item.get("digest"), str):
+        return
+    size = item.get("size")
+    try:
+        digest = Digest.parse(item["digest"])
+    except DigestInvalid:
+        return
+    yield Descriptor(str(item.get("mediaType", "")), digest, size if isinstance(size, int) and size >= 0 else 0)

@@ -1,0 +1,1 @@
+"""WHAT WILL BE WANTED"""

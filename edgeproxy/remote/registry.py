@@ -1,0 +1,237 @@
+"""A registry above us, asked in the words of the OCI distribution-spec."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from yarl import URL
+
+from edgeproxy import __version__
+from edgeproxy.interfaces import Kind, Page
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import (
+    DigestInvalid,
+    LoopDetected,
+    ManifestUnknown,
+    NameUnknown,
+    Refusal,
+    RouteUnknown,
+    TooManyRequests,
+    Unavailable,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+    unknown,
+)
+from edgeproxy.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor
+from edgeproxy.oci.passage import passing
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.remote.tokens import Credentials, Tokens, check_target, may_send
+
+_MOST_REDIRECTS = 5
+_READ_AHEAD = 1024 * 1024
+"""Bytes a connection buffers while the store writes: the two overlap, and no body is ever held whole."""
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_LARGEST_LISTING = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect, to wait for an answer's header, and to wait for its next bytes."""
+
+    connect: float = 5.0
+    first_byte: float = 20.0
+    idle: float = 30.0
+
+
+def new_session(timeouts: Timeouts) -> ClientSession:
+    """The connections of all upstreams. Bodies are handed on as they are, never decoded."""
+    return ClientSession(
+        connector=TCPConnector(limit=0, limit_per_host=64, keepalive_timeout=60),
+        timeout=ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle),
+        auto_decompress=False,
+        read_bufsize=_READ_AHEAD,
+        headers={"User-Agent": f"edgeproxy/{__version__}", "Accept-Encoding": "identity"},
+    )
+
+
+class RegistryBody:
+    """Implements `interfaces.Body`."""
+
+    def __init__(self, response: ClientResponse, asked: int, upstream: str) -> None:
+        self._response = response
+        self._upstream = upstream
+        self.media_type = response.headers.get("Content-Type", "")
+        self.start, self.size = _extent(response, asked)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            while chunk := await self._response.content.readany():
+                yield chunk
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"{self._upstream} stalls in the middle of a body") from error
+        except (ClientError, OSError) as error:
+            raise Unavailable(f"{self._upstream} broke off in the middle of a body: {error}") from error
+
+
+class Registry:
+    """Implements `interfaces.Upstream` over HTTP."""
+
+    def __init__(
+        self,
+        name: str,
+        url: URL,
+        session: ClientSession,
+        credentials: Credentials | None,
+        proxy: str,
+        timeouts: Timeouts,
+    ) -> None:
+        """`name` for people; `proxy` is this proxy's own name, which upstreams are told (RFC 8586)."""
+        self.name = name
+        self._url = url
+        self._session = session
+        self._credentials = credentials
+        self._proxy = proxy
+        self._timeouts = timeouts
+        self._tokens = Tokens(session, url, credentials, timeouts.first_byte)
+
+    async def resolve(self, tag: Tag) -> Descriptor:
+        path = f"manifests/{tag.name}"
+        async with self._ask("HEAD", tag.repository, path, {"Accept": ", ".join(ACCEPTED)}) as response:
+            _check(response, ManifestUnknown(f"{tag} is unknown"), self.name)
+            descriptor = _described(response)
+        return descriptor or await self._resolve_by_get(tag, path)
+
+    async def stat(self, kind: Kind, pinned: Pinned) -> Descriptor:
+        accept = {"Accept": ", ".join(ACCEPTED)} if kind == "manifests" else {}
+        async with self._ask("HEAD", pinned.repository, f"{kind}/{pinned.digest}", accept) as response:
+            _check(response, unknown(kind, pinned), self.name)
+            return Descriptor(
+                response.headers.get("Content-Type", ""),
+                pinned.digest,
+                int(response.headers.get("Content-Length", 0)),
+            )
+
+    @asynccontextmanager
+    async def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AsyncIterator[RegistryBody]:
+        headers = {"Accept": ", ".join(ACCEPTED)} if kind == "manifests" else {}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        async with self._ask("GET", pinned.repository, f"{kind}/{pinned.digest}", headers) as response:
+            _check(response, unknown(kind, pinned), self.name)
+            yield RegistryBody(response, start, self.name)
+
+    async def listing(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
+        absent: Refusal = NameUnknown(f"{repository} is unknown")
+        if path.startswith("referrers/"):
+            absent = RouteUnknown(f"{self.name} has no referrers API")
+        async with self._ask("GET", repository, path, {}, query) as response:
+            _check(response, absent, self.name)
+            body = await self._read(response, _LARGEST_LISTING)
+            return Page(body, more='rel="next"' in response.headers.get("Link", ""))
+
+    async def _resolve_by_get(self, tag: Tag, path: str) -> Descriptor:
+        """For registries that answer a HEAD without the digest."""
+        async with self._ask("GET", tag.repository, path, {"Accept": ", ".join(ACCEPTED)}) as response:
+            _check(response, ManifestUnknown(f"{tag} is unknown"), self.name)
+            body = await self._read(response, LARGEST_MANIFEST)
+            return Descriptor(response.headers.get("Content-Type", ""), Digest.of(body), len(body))
+
+    async def _read(self, response: ClientResponse, most: int) -> bytes:
+        received = bytearray()
+        async for chunk in RegistryBody(response, 0, self.name).chunks():
+            received += chunk
+            if len(received) > most:
+                raise Unavailable(f"{self.name} sends more than the {most} bytes that such an answer may have")
+        return bytes(received)
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        repository: Repository,
+        path: str,
+        headers: Mapping[str, str],
+        query: Sequence[tuple[str, str]] = (),
+    ) -> AsyncIterator[ClientResponse]:
+        """One request, with the login and the redirects it takes."""
+        base = self._url.path.rstrip("/")
+        url = self._url.with_path(f"{base}/v2/{repository.path}/{path}").with_query(query or None)
+        scope = f"repository:{repository.path}:pull"
+        response = await self._send(method, url, headers, self._tokens.authorization(scope))
+        try:
+            if response.status == 401:
+                challenge = response.headers.get("WWW-Authenticate", "")
+                response.close()
+                response = await self._send(method, url, headers, await self._tokens.answer(challenge, scope))
+            for _ in range(_MOST_REDIRECTS):
+                if response.status not in (301, 302, 303, 307, 308):
+                    break
+                target = response.url.join(URL(response.headers.get("Location", "")))
+                response.release()
+                response = await self._follow(method, target, headers, scope)
+            yield response
+        finally:
+            response.close() if not response.content.is_eof() else response.release()
+
+    async def _follow(self, method: str, target: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
+        """To an object store without the login; back to the registry itself with it."""
+        check_target(self._url, target, "redirect")
+        ours = target.origin() == self._url.origin() and may_send(self._url, target)
+        return await self._send(method, target, headers, self._tokens.authorization(scope) if ours else None)
+
+    async def _send(
+        self, method: str, url: URL, headers: Mapping[str, str], authorization: str | None
+    ) -> ClientResponse:
+        sent = {**headers, "CDN-Loop": passing(self._proxy)}
+        if authorization:
+            sent["Authorization"] = authorization
+        try:
+            async with asyncio.timeout(self._timeouts.first_byte):
+                return await self._session.request(method, url, headers=sent, allow_redirects=False)
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"{self.name} does not answer within {self._timeouts.first_byte:g} s") from error
+        except (ClientError, OSError, ValueError) as error:
+            raise Unavailable(f"{self.name} cannot be reached: {error}") from error
+
+
+def _check(response: ClientResponse, unknown: Refusal, name: str) -> None:
+    """Raise the refusal that a status means; ECR says 403 for a token that has expired."""
+    status = response.status
+    if status in (200, 206):
+        return
+    if status == 404:
+        raise unknown
+    if status in (401, 403):
+        raise UpstreamUnauthorized(f"{name} refuses access (status {status}): configure a login that may pull this")
+    if status == 429:
+        raise TooManyRequests(f"{name} limits our requests", retry_after=_seconds(response.headers.get("Retry-After")))
+    if status == 508:
+        raise LoopDetected(f"{name} says that this request has passed it already")
+    raise Unavailable(f"{name} answers with status {status}")
+
+
+def _described(response: ClientResponse) -> Descriptor | None:
+    """What a HEAD says in its header fields, where it says all of it."""
+    try:
+        digest = Digest.parse(response.headers["Docker-Content-Digest"])
+        return Descriptor(response.headers["Content-Type"], digest, int(response.headers["Content-Length"]))
+    except (KeyError, ValueError, DigestInvalid):
+        return None
+
+
+def _extent(response: ClientResponse, asked: int) -> tuple[int, int | None]:
+    """Where the body starts and how long the whole is; an upstream that ignores the range starts at 0."""
+    if response.status == 206:
+        found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if not found or int(found[1]) > asked:
+            raise Unavailable("upstream answered another range than was asked for")
+        return int(found[1]), None if found[2] == "*" else int(found[2])
+    length = response.headers.get("Content-Length")
+    return 0, int(length) if length and length.isdecimal() else None
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header and header.isdecimal() else None

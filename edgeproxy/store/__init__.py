@@ -1,0 +1,1 @@
+"""BYTES AT REST"""

@@ -1,0 +1,246 @@
+"""What is known about the blobs: tags, links, sizes, uses, pins.
+
+The rows are the truth and other processes may change them, so a fact read once is believed for one second at most.
+
+    tag/<registry>/<repository> <tag>                -> [media type, digest, size, checked, changed]
+    link/<digest>/<kind>/<registry>/<repository>     -> [media type, size]        this repository shows this content
+    blob/<digest>                                    -> [size, stored, used, uses, pinned, [digest it needs, ...]]
+    referrers/<digest>/<registry>/<repository>       -> [checked, index]
+    total/blobs                                      -> bytes of all blobs
+
+A space ends the repository of a tag's key: it sorts before whatever a name may contain, so keys sort as names do.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from edgeproxy.interfaces import Clock, Held, Kind
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import Descriptor
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.store.rows import Rows
+
+T = TypeVar("T")
+_BELIEVED = 1.0
+_MOST_FACTS = 100_000
+_TOTAL = "total/blobs"
+
+
+class TagRecord(NamedTuple):
+    """What a tag named when upstream was last asked; `checked` and `changed` in seconds since the epoch."""
+
+    descriptor: Descriptor
+    checked: float
+    changed: float
+
+
+class Link(NamedTuple):
+    """A repository shows this content."""
+
+    kind: Kind
+    repository: Repository
+    descriptor: Descriptor
+
+
+class Catalog:
+    """Reads are synchronous and take tens of microseconds; writes go through one thread, each a transaction."""
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self._rows = Rows(directory)
+        self._clock = clock
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="catalog")
+        self._tags: dict[Tag, TagRecord | None] = {}
+        self._links: dict[tuple[Kind, Pinned], Descriptor | None] = {}
+        self._believed_until = 0.0
+
+    # reading
+
+    def tag(self, tag: Tag) -> TagRecord | None:
+        self._doubt()
+        try:
+            return self._tags[tag]
+        except KeyError:
+            fact = self._tags[tag] = _tag_record(self._rows.get(_tag_key(tag)))
+            return fact
+
+    def link(self, kind: Kind, pinned: Pinned) -> Descriptor | None:
+        """What this repository shows under this digest; `None` where that is not known."""
+        self._doubt()
+        try:
+            return self._links[kind, pinned]
+        except KeyError:
+            value = self._rows.get(_link_key(kind, pinned))
+            fact = self._links[kind, pinned] = _descriptor(pinned.digest, value) if value else None
+            return fact
+
+    def held(self, digest: Digest) -> Held | None:
+        value = self._rows.get(f"blob/{digest}")
+        return _held(digest, value) if value else None
+
+    def total(self) -> int:
+        """Bytes of all blobs."""
+        return int(self._rows.get(_TOTAL) or 0)
+
+    def tags(self, repository: Repository) -> list[str]:
+        """The tags of a repository that are known here, in order."""
+        prefix = f"tag/{repository} "
+        return [key.removeprefix(prefix) for key, _ in self._scan(prefix)]
+
+    def repositories(self, after: str = "", limit: int = 100) -> list[str]:
+        """Up to `limit` names `registry/repository` greater than `after` that have a tag here, in order."""
+        found: list[str] = []
+        edge = f"tag/{after}!" if after else ""  # '!' follows the space, and so every tag of `after`
+        while len(found) < limit and (rows := self._rows.scan("tag/", edge, 1)):
+            name = rows[0][0].removeprefix("tag/").partition(" ")[0]
+            found.append(name)
+            edge = f"tag/{name}!"
+        return found
+
+    def all_held(self, after: str = "", limit: int = 1000) -> list[Held]:
+        """Up to `limit` blobs with a digest greater than `after`, in order."""
+        rows = self._rows.scan("blob/", f"blob/{after}" if after else "", limit)
+        return [_held(Digest(key.removeprefix("blob/")), value) for key, value in rows]
+
+    def referrers(self, pinned: Pinned) -> tuple[float, bytes] | None:
+        """When upstream was asked, and the index it answered."""
+        value = self._rows.get(f"referrers/{pinned.digest}/{pinned.repository}")
+        if value is None:
+            return None
+        checked, index = json.loads(value)
+        return checked, index.encode()
+
+    # writing
+
+    async def change(self, act: Callable[[Rows], T]) -> T:
+        """Run `act` in the writer's thread as one transaction; whatever was believed is read again."""
+
+        def transact() -> T:
+            with self._rows.transaction():
+                return act(self._rows)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
+        finally:
+            self._forget()
+
+    async def put_tag(self, tag: Tag, record: TagRecord) -> None:
+        value = json.dumps([*record.descriptor, record.checked, record.changed])
+        await self.change(lambda rows: rows.put(_tag_key(tag), value))
+
+    async def put_links(self, links: Sequence[Link]) -> None:
+        await self.change(lambda rows: put_links(rows, links))
+
+    async def put_referrers(self, pinned: Pinned, checked: float, index: bytes) -> None:
+        value = json.dumps([checked, index.decode()])
+        await self.change(lambda rows: rows.put(f"referrers/{pinned.digest}/{pinned.repository}", value))
+
+    async def add_uses(self, uses: Mapping[Digest, tuple[int, float]]) -> None:
+        """Add to each blob's uses, and set when it was used last."""
+
+        def add(rows: Rows) -> None:
+            for digest, (count, used) in uses.items():
+                if value := rows.get(f"blob/{digest}"):
+                    held = _held(digest, value)
+                    put_held(rows, held, uses=held.uses + count, used=max(used, held.used))
+
+        await self.change(add)
+
+    async def pin(self, digest: Digest, pinned: bool) -> None:
+        def act(rows: Rows) -> None:
+            if value := rows.get(f"blob/{digest}"):
+                put_held(rows, _held(digest, value), pinned=pinned)
+
+        await self.change(act)
+
+    async def forget_links(self, digests: Iterable[Digest]) -> None:
+        """Drop what repositories show under these digests, and their cached referrers."""
+
+        def act(rows: Rows) -> None:
+            for digest in digests:
+                for family in ("link", "referrers"):
+                    for key, _ in rows.scan(f"{family}/{digest}/"):
+                        rows.delete(key)
+
+        await self.change(act)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._rows.close)
+        self._writer.shutdown()
+        self._rows.close()
+
+    def _scan(self, prefix: str) -> Iterator[tuple[str, str]]:
+        edge = ""
+        while rows := self._rows.scan(prefix, edge):
+            yield from rows
+            edge = rows[-1][0]
+
+    def _doubt(self) -> None:
+        now = self._clock.now()
+        if not now < self._believed_until <= now + _BELIEVED or len(self._links) + len(self._tags) > _MOST_FACTS:
+            self._forget()
+            self._believed_until = now + _BELIEVED
+
+    def _forget(self) -> None:
+        self._tags.clear()
+        self._links.clear()
+
+
+def put_links(rows: Rows, links: Sequence[Link]) -> None:
+    for link in links:
+        key = _link_key(link.kind, Pinned(link.repository, link.descriptor.digest))
+        rows.put(key, json.dumps([link.descriptor.media_type, link.descriptor.size]))
+
+
+def put_held(rows: Rows, held: Held, **changed: Any) -> None:
+    """Write a blob's row; the total is the business of `add_held` and `drop_held`."""
+    row = [held.size, held.stored, held.used, held.uses, held.pinned, held.needs]
+    for position, field in enumerate(("size", "stored", "used", "uses", "pinned", "needs")):
+        row[position] = changed.get(field, row[position])
+    rows.put(f"blob/{held.digest}", json.dumps(row))
+
+
+def add_held(rows: Rows, held: Held) -> None:
+    before = rows.get(f"blob/{held.digest}")
+    known = _held(held.digest, before).size if before else 0
+    put_held(rows, held)
+    rows.put(_TOTAL, str(int(rows.get(_TOTAL) or 0) + held.size - known))
+
+
+def drop_held(rows: Rows, digest: Digest) -> int:
+    """Delete a blob's row; the bytes it accounted for."""
+    value = rows.get(f"blob/{digest}")
+    if value is None:
+        return 0
+    size = _held(digest, value).size
+    rows.delete(f"blob/{digest}")
+    rows.put(_TOTAL, str(int(rows.get(_TOTAL) or 0) - size))
+    return size
+
+
+def _tag_key(tag: Tag) -> str:
+    return f"tag/{tag.repository} {tag.name}"
+
+
+def _link_key(kind: Kind, pinned: Pinned) -> str:
+    return f"link/{pinned.digest}/{kind}/{pinned.repository}"
+
+
+def _descriptor(digest: Digest, value: str) -> Descriptor:
+    media_type, size = json.loads(value)
+    return Descriptor(media_type, digest, size)
+
+
+def _tag_record(value: str | None) -> TagRecord | None:
+    if value is None:
+        return None
+    media_type, digest, size, checked, changed = json.loads(value)
+    return TagRecord(Descriptor(media_type, Digest(digest), size), checked, changed)
+
+
+def _held(digest: Digest, value: str) -> Held:
+    size, stored, used, uses, pinned, needs = json.loads(value)
+    return Held(digest, size, stored, used, uses, pinned, tuple(map(Digest, needs)))

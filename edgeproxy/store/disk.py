@@ -1,0 +1,263 @@
+"""Blobs as files named by digest, in a data directory with a format version.
+
+    blobs/<algorithm>/<first two hex digits>/<hex>     whole and verified
+    partial/<algorithm>-<hex>                          on its way; goes on after a restart
+    catalog/                                           the catalogue
+    FORMAT                                             the layout's version
+    NAME                                               this proxy's own name, for CDN-Loop
+
+A file appears under blobs/ by a rename, after its content was verified and synced; renames and deletions happen in the
+catalogue's writer thread, so that a blob's file and its row change together. A crash between the two leaves a file
+without a row or a row without a file, which `jobs.sweep` mends.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from edgeproxy.interfaces import Clock, Content, Held, InMemory, OnDisk, StoreFull
+from edgeproxy.oci.digest import Digest, Hasher
+from edgeproxy.oci.errors import DigestInvalid, DigestMismatch
+from edgeproxy.store.catalog import Catalog, add_held, drop_held
+from edgeproxy.store.memory import MemoryTier
+from edgeproxy.store.rows import Rows
+
+T = TypeVar("T")
+FORMAT = "1"
+_THREADS = 8
+_PIECE = 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FormatUnknown(Exception):
+    """The data directory was written by another version."""
+
+
+class Layout:
+    """Where things stand in a data directory; makes the directory, 0700, when it is new."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.blobs = data / "blobs"
+        self.partial = data / "partial"
+        self.catalog = data / "catalog"
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data.chmod(0o700)
+        self._check_format(data / "FORMAT")
+        for directory in (self.blobs, self.partial, self.catalog):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        self.name = once(data / "NAME", f"edgeproxy-{secrets.token_hex(6)}")
+
+    def blob(self, digest: Digest) -> str:
+        """A string, not a `Path`: it is built for every blob that is opened."""
+        algorithm, _, encoded = digest.partition(":")
+        return f"{self.blobs}/{algorithm}/{encoded[:2]}/{encoded}"
+
+    def partial_of(self, digest: Digest) -> Path:
+        return self.partial / digest.replace(":", "-")
+
+    def partials(self) -> list[tuple[Digest, os.stat_result]]:
+        """What is on its way or was given up half-way, the oldest first."""
+        found = []
+        for entry in os.scandir(self.partial):
+            with contextlib.suppress(FileNotFoundError, DigestInvalid):
+                found.append((Digest.parse(entry.name.replace("-", ":", 1)), entry.stat()))
+        return sorted(found, key=lambda item: item[1].st_mtime)
+
+    def files(self) -> Iterator[tuple[Digest, os.stat_result]]:
+        """Every blob's file, directory by directory."""
+        for directory in self.blobs.glob("*/*"):
+            for entry in os.scandir(directory):
+                with contextlib.suppress(FileNotFoundError, DigestInvalid):
+                    yield Digest.parse(f"{directory.parent.name}:{entry.name}"), entry.stat()
+
+    def _check_format(self, file: Path) -> None:
+        found = once(file, FORMAT)
+        if found != FORMAT:
+            raise FormatUnknown(
+                f"{self.data} has format {found!r}, this version reads {FORMAT!r}: "
+                "use another data directory, or the version that wrote it"
+            )
+
+
+class DiskStore:
+    """Implements `interfaces.BlobStore`."""
+
+    def __init__(self, layout: Layout, catalog: Catalog, memory: MemoryTier, clock: Clock) -> None:
+        self.layout = layout
+        self.catalog = catalog
+        self.memory = memory
+        self.clock = clock
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self.recall = memory.get
+        self.growing: set[Digest] = set()
+        """The digests that a writer is open for."""
+
+    async def open(self, digest: Digest) -> Content | None:
+        """No thread hop: opening costs less than the hop would, and sendfile reads on the loop anyway."""
+        body = self.recall(digest)
+        if body is not None:
+            return InMemory(body)
+        try:
+            fd = os.open(self.layout.blob(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        size = os.fstat(fd).st_size
+        if size > self.memory.largest:
+            return OnDisk(fd, size)
+        try:
+            body = os.pread(fd, size, 0)
+        finally:
+            os.close(fd)
+        self.memory.put(digest, body)
+        return InMemory(body)
+
+    async def create(self, digest: Digest) -> "PartialFile":
+        return await self.run(lambda: PartialFile(self, digest))
+
+    async def delete(self, digests: Iterable[Digest]) -> int:
+        chosen = list(digests)
+
+        def act(rows: Rows) -> int:
+            freed = 0
+            for digest in chosen:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.layout.blob(digest))
+                freed += drop_held(rows, digest)
+            return freed
+
+        freed: int = await self.catalog.change(act)
+        for digest in chosen:
+            self.memory.drop(digest)
+        return freed
+
+    async def drop_idle_partials(self, excess: int, keep_since: float = float("-inf")) -> int:
+        """Free partial files nobody writes, oldest first: `excess` bytes of them, and all older than `keep_since`."""
+
+        def act() -> int:
+            freed = 0
+            for digest, stat in self.idle_partials():
+                if freed < excess or stat.st_mtime < keep_since:
+                    self.layout.partial_of(digest).unlink(missing_ok=True)
+                    freed += stat.st_size
+            return freed
+
+        return await self.run(act)
+
+    def idle_partials(self) -> list[tuple[Digest, os.stat_result]]:
+        return [(digest, stat) for digest, stat in self.layout.partials() if digest not in self.growing]
+
+    def free(self) -> tuple[int, int]:
+        """Bytes free for this process, and bytes in all, of the disk that holds the data."""
+        disk = os.statvfs(self.layout.data)
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
+    def run(self, act: Callable[[], T]) -> Awaitable[T]:
+        """Run blocking file work in one of the store's threads."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, act)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+
+
+class PartialFile:
+    """A growing file; implements `interfaces.BlobWriter`. Hashing and writing share one trip to a thread."""
+
+    def __init__(self, store: DiskStore, digest: Digest) -> None:
+        self._store = store
+        self._digest = digest
+        self._path = store.layout.partial_of(digest)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._hasher: Hasher = digest.hasher()
+        self.offset = 0
+        store.growing.add(digest)
+        for piece in iter(lambda: os.pread(self._fd, _PIECE, self.offset), b""):
+            self._hasher.update(piece)
+            self.offset += len(piece)
+
+    def reader(self) -> OnDisk:
+        return OnDisk(os.dup(self._fd), self.offset)
+
+    async def write(self, chunk: bytes) -> None:
+        await self._store.run(lambda: self._append(chunk))
+
+    async def verify(self) -> None:
+        if not self._digest.matches(self._hasher):
+            raise DigestMismatch(f"the {self.offset} bytes that upstream sent are not {self._digest}")
+
+    async def commit(self, needs: Sequence[Digest] = ()) -> None:
+        now = self._store.clock.now()
+        final = self._store.layout.blob(self._digest)
+        await self._store.run(lambda: self._settle(final))
+        held = Held(self._digest, self.offset, now, now, needs=tuple(needs))
+
+        def publish(rows: Rows) -> None:
+            os.rename(self._path, final)
+            _sync_directory(os.path.dirname(final))
+            add_held(rows, held)
+
+        await self._store.catalog.change(publish)
+        self._remember()
+        self._release()
+
+    async def close(self, *, keep: bool) -> None:
+        if self._fd >= 0:
+            if not keep or not self.offset:
+                self._path.unlink(missing_ok=True)
+            self._release()
+
+    def _append(self, chunk: bytes) -> None:
+        rest = memoryview(chunk)
+        while rest:
+            try:
+                written = os.pwrite(self._fd, rest, self.offset + len(chunk) - len(rest))
+            except OSError as error:
+                if error.errno in _FULL:
+                    os.ftruncate(self._fd, self.offset)
+                    raise StoreFull(str(error)) from error
+                raise
+            rest = rest[written:]
+        self._hasher.update(chunk)
+        self.offset += len(chunk)
+
+    def _settle(self, final: str) -> None:
+        try:
+            os.fsync(self._fd)
+            os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StoreFull(str(error)) from error
+            raise
+
+    def _remember(self) -> None:
+        """A small blob is hot from the start: who fetched it asks for it next."""
+        if self.offset <= self._store.memory.largest:
+            self._store.memory.put(self._digest, os.pread(self._fd, self.offset, 0))
+
+    def _release(self) -> None:
+        self._store.growing.discard(self._digest)
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _sync_directory(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def once(file: Path, content: str) -> str:
+    """What the file says; written first where it is absent."""
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        file.write_text(content + "\n")
+        return content
