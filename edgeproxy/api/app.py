@@ -1,5 +1,6 @@
 """The pull API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
 
+import asyncio
 import logging
 import time
 from typing import Any
@@ -8,6 +9,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from edgeproxy.api.address import Ask
+from edgeproxy.api.front import Front, write_at_once
 from edgeproxy.api.pull import Pull, Reply, reply_with_refusal
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.metrics import Traffic
@@ -35,7 +37,7 @@ class PullServer(web.Server):
         began = time.monotonic()
         pull = self.pull
         reply = await self._reply(request, pull)
-        self._count(reply, time.monotonic() - began)
+        self.count(reply, time.monotonic() - began)
         try:
             return await send(request, reply, pull.past_disk)
         except BrokenOff as error:
@@ -59,7 +61,7 @@ class PullServer(web.Server):
             self._traffic.errors["UNKNOWN"] += 1
             return reply_with_refusal(Refusal("a bug in the proxy; its log says more"), ask, method == "HEAD")
 
-    def _count(self, reply: Reply, seconds: float) -> None:
+    def count(self, reply: Reply, seconds: float) -> None:
         about = (reply.registry, reply.kind, reply.outcome)
         self._traffic.requests[about] += 1
         self._traffic.sent[about] += reply.span.length
@@ -68,7 +70,7 @@ class PullServer(web.Server):
     def refuse(self, refusal: Refusal) -> Reply:
         self._traffic.errors[refusal.code] += 1
         reply = reply_with_refusal(refusal, None, head_only=False)
-        self._count(reply, 0.0)
+        self.count(reply, 0.0)
         return reply
 
 
@@ -80,7 +82,36 @@ def end(request: web.BaseRequest) -> None:
 
 
 class Connection(RequestHandler):
-    """aiohttp's connection, with errors in the specification's words."""
+    """aiohttp's connection, with hits answered at the front and errors in the specification's words."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, server: PullServer, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._parser = Front(self._parser, self, server)  # type: ignore[assignment]
+        self._socket = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._socket = transport.get_extra_info("socket").fileno()
+
+    def is_idle(self) -> bool:
+        """Whether an answer may go out now: none is being made, and the client has taken what went before."""
+        return (
+            self._waiter is not None
+            and not self._messages
+            and not self._waiter.done()
+            and self.transport is not None
+            and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
+        )
+
+    def write_at_once(self, head: bytes, body: bytes) -> None:
+        """Past the transport, whose buffer is empty, as far as the kernel takes it."""
+        rest = write_at_once(self._socket, head, body)
+        if rest and self.transport is not None:
+            self.transport.write(rest)
+        self._next_keepalive_close_time = self._loop.time() + _IDLE
 
     def handle_error(
         self,

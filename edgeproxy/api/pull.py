@@ -88,6 +88,15 @@ class Pull:
         if has_passed(headers.get("CDN-Loop", ""), self._name):
             raise LoopDetected("this request has passed this proxy before: an upstream or mirror points back here")
 
+    def at_hand(self, target: str, method: str, headers: Mapping[str, str], now: float) -> Reply | None:
+        """The reply to a request for content that is in memory; `None` leaves it to `answer`."""
+        ask = self.parse(target, headers.get("Host", ""))
+        if not isinstance(ask, Content):
+            return None
+        self.allow(method, headers)
+        answer = self.library.at_hand(ask.kind, ask.reference, now)
+        return answer and reply_with_content(ask, answer, headers, method == "HEAD")
+
     async def answer(self, ask: Ask, method: str, headers: Mapping[str, str]) -> Reply:
         head_only = method == "HEAD"
         match ask:
