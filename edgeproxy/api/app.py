@@ -127,7 +127,7 @@ class Connection(RequestHandler):
         text = "this is not an HTTP/1.1 request: speak plain HTTP on this port" if message is None else message
         reply = self._manager.refuse(RequestInvalid(text[:300]) if status < 500 else Refusal("a bug in the proxy"))
         body = reply.body.body  # type: ignore[union-attr]
-        response = web.Response(status=status, headers=reply.fields, body=body)
+        response = web.Response(status=status, headers=[*reply.about, *reply.came_by], body=body)
         response.force_close()
         return response
 

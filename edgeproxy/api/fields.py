@@ -1,6 +1,5 @@
 """An answer's header fields, as the bytes that go out: decided here for every way of sending."""
 
-from collections.abc import Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -11,12 +10,14 @@ from edgeproxy.oci.errors import Refusal
 from edgeproxy.oci.manifest import Descriptor
 
 Field = tuple[str, str]
+Fields = tuple[Field, ...]
 JSON = "application/json"
-_COMMON: tuple[Field, ...] = (("Docker-Distribution-Api-Version", "registry/2.0"), ("Server", "edgeproxy"))
+_COMMON: Fields = (("Docker-Distribution-Api-Version", "registry/2.0"), ("Server", "edgeproxy"))
 _HIT = "edgeproxy; hit"
 
 
-def of_content(descriptor: Descriptor, namespace: str | None, span: Span | None) -> list[Field]:
+@lru_cache(maxsize=4096)
+def of_content(descriptor: Descriptor, namespace: str | None, span: Span | None) -> Fields:
     """The representation's own fields (RFC 9110, section 8) and the specification's."""
     fields = [
         ("Content-Type", descriptor.media_type or "application/octet-stream"),
@@ -28,16 +29,17 @@ def of_content(descriptor: Descriptor, namespace: str | None, span: Span | None)
     ]
     if span:
         fields.append(("Content-Range", f"bytes {span.start}-{span.stop - 1}/{descriptor.size}"))
-    return [*fields, *of_namespace(namespace)]
+    return (*fields, *of_namespace(namespace))
 
 
-def of_outcome(outcome: Outcome) -> list[Field]:
+@lru_cache(maxsize=4096)
+def of_outcome(outcome: Outcome) -> Fields:
     """`Cache-Status` (RFC 9211), and `Warning` where the answer is stale (RFC 7234, section 5.5)."""
-    fields = [("Cache-Status", cache_status(outcome))]
-    if outcome.word == "stale":
-        warning = '111 edgeproxy "Revalidation Failed"' if outcome.detail else '110 edgeproxy "Response is Stale"'
-        fields.append(("Warning", warning))
-    return fields
+    status = ("Cache-Status", cache_status(outcome))
+    if outcome.word != "stale":
+        return (status,)
+    warning = '111 edgeproxy "Revalidation Failed"' if outcome.detail else '110 edgeproxy "Response is Stale"'
+    return status, ("Warning", warning)
 
 
 def cache_status(outcome: Outcome) -> str:
@@ -47,13 +49,13 @@ def cache_status(outcome: Outcome) -> str:
     else:
         status = _HIT
     if outcome.ttl is not None:
-        status += f"; ttl={int(outcome.ttl)}"
+        status += f"; ttl={outcome.ttl}"
     if outcome.detail:
         status += f"; detail={_quoted(outcome.detail)}"
     return status
 
 
-def of_refusal(refusal: Refusal, *, asked_upstream: bool) -> list[Field]:
+def of_refusal(refusal: Refusal, *, asked_upstream: bool) -> Fields:
     detail = f"detail={refusal.code}"
     fields = [
         ("Content-Type", JSON),
@@ -65,34 +67,35 @@ def of_refusal(refusal: Refusal, *, asked_upstream: bool) -> list[Field]:
         fields.append(("Allow", "GET, HEAD"))
     if refusal.status == 416 and isinstance(refusal.detail, dict):
         fields.append(("Content-Range", f"bytes */{refusal.detail['size']}"))
-    return fields
+    return tuple(fields)
 
 
-def of_namespace(namespace: str | None) -> list[Field]:
+def of_namespace(namespace: str | None) -> Fields:
     """Distribution-spec, spec.md#registry-proxying: the `ns` that was honoured."""
-    return [("OCI-Namespace", _printable(namespace))] if namespace else []
+    return (("OCI-Namespace", _printable(namespace)),) if namespace else ()
 
 
-def date(now: float) -> str:
-    return _date(int(now))
+def head(status: int, about: Fields, outcome: Fields, now: float) -> bytes:
+    """A response's start line and header section; what does not change from one answer to the next is remembered."""
+    return b"".join((_start(status), _remembered(about), _remembered(outcome), _date(int(now))))
 
 
-def head(status: int, fields: Sequence[Field], now: float) -> bytes:
-    """A response's start line and header section."""
-    return b"".join((_start(status), render(fields), b"Date: ", _date(int(now)).encode(), b"\r\n\r\n"))
+@lru_cache(maxsize=4096)
+def _remembered(fields: Fields) -> bytes:
+    return render(fields)
 
 
-def render(fields: Sequence[Field]) -> bytes:
+def render(fields: Fields) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode("latin-1", "replace")
 
 
-def common() -> tuple[Field, ...]:
+def common() -> Fields:
     return _COMMON
 
 
 @lru_cache(maxsize=8)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+def _date(second: int) -> bytes:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n\r\n".encode()
 
 
 @lru_cache(maxsize=64)

@@ -42,15 +42,15 @@ class Front:
     def _answered(self, message: Any, payload: object) -> bool:
         if payload is not EMPTY_PAYLOAD or message.should_close or message.upgrade:
             return False
-        headers = message.headers
+        now = time.time()
         try:
-            reply = self._server.pull.at_hand(message.path, message.method, headers, time.time())
+            reply = self._server.pull.at_hand(message.path, message.method, message.headers, now)
         except Refusal:
             return False
         if reply is None:
             return False
         assert isinstance(reply.body, InMemory)
-        head = fields.head(reply.status, reply.fields, time.time())
+        head = fields.head(reply.status, reply.about, reply.came_by, now)
         self._connection.write_at_once(head, reply.body.body[reply.span.start : reply.span.stop])
         self._server.count(reply, 0.0)
         return True

@@ -29,7 +29,10 @@ class Reply:
     """What goes out. `span` says which bytes of `body`; whoever sends it closes `body`."""
 
     status: int
-    fields: list[fields.Field]
+    about: fields.Fields
+    """Fields of the content, the same each time it is sent."""
+    came_by: fields.Fields
+    """Fields of this one answer."""
     body: Body | Boarding | None
     span: Span
     registry: str
@@ -41,15 +44,17 @@ def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str],
     """Conditions first, then ranges (RFC 9110, section 13.2.2). Raises `RangeInvalid`."""
     descriptor, outcome = answer.descriptor, answer.outcome
     about = (ask.reference.repository.registry, ask.kind, outcome.word)
-    whole = Span(0, descriptor.size)
     if matches(headers.get("If-None-Match"), descriptor.digest):
-        kept = [field for field in fields.of_content(descriptor, ask.namespace, None) if field[0] not in _OF_A_BODY]
-        return Reply(304, kept + fields.of_outcome(outcome), answer.content, Span(0, 0), *about)
+        kept = tuple(
+            field for field in fields.of_content(descriptor, ask.namespace, None) if field[0] not in _OF_A_BODY
+        )
+        return Reply(304, kept, fields.of_outcome(outcome), answer.content, Span(0, 0), *about)
     span = None
     if not head_only and (wanted := headers.get("Range")) and _range_applies(headers, descriptor.digest):
         span = parse_range(wanted, descriptor.size)
-    sent = fields.of_content(descriptor, ask.namespace, span) + fields.of_outcome(outcome)
-    return Reply(206 if span else 200, sent, answer.content, Span(0, 0) if head_only else span or whole, *about)
+    sent = fields.of_content(descriptor, ask.namespace, span)
+    body_span = Span(0, 0) if head_only else span or Span(0, descriptor.size)
+    return Reply(206 if span else 200, sent, fields.of_outcome(outcome), answer.content, body_span, *about)
 
 
 _OF_A_BODY = ("Content-Type", "Content-Length", "Accept-Ranges", "X-Content-Type-Options")
@@ -120,7 +125,7 @@ class Pull:
 
     async def _tags(self, ask: TagList, head_only: bool) -> Reply:
         page = await self._listings.tags(ask.repository, ask.last, ask.limit)
-        extra = fields.of_namespace(ask.namespace)
+        extra = [*fields.of_namespace(ask.namespace)]
         if page.more and page.tags:
             query = {"last": page.tags[-1], "n": str(ask.limit or len(page.tags))}
             if ask.namespace:
@@ -151,19 +156,27 @@ def _listing(
     body: bytes, registry: str, kind: str, outcome: Outcome, extra: list[fields.Field], head_only: bool
 ) -> Reply:
     typed = [] if any(name == "Content-Type" for name, _ in extra) else [("Content-Type", fields.JSON)]
-    sent = [*typed, ("Content-Length", str(len(body))), *extra, *fields.of_outcome(outcome)]
-    return Reply(200, sent, InMemory(body), Span(0, 0 if head_only else len(body)), registry, kind, outcome.word)
+    sent = (*typed, ("Content-Length", str(len(body))), *extra)
+    return Reply(
+        200,
+        sent,
+        fields.of_outcome(outcome),
+        InMemory(body),
+        Span(0, 0 if head_only else len(body)),
+        registry,
+        kind,
+        outcome.word,
+    )
 
 
 def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool) -> Reply:
     """The one place where errors become OCI JSON."""
     body = document(refusal)
     registry, kind = _about(ask)
-    sent = [
-        ("Content-Length", str(len(body))),
-        *fields.of_refusal(refusal, asked_upstream=kind not in ("", "base", "catalog")),
-    ]
-    return Reply(refusal.status, sent, InMemory(body), Span(0, 0 if head_only else len(body)), registry, kind, "error")
+    came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog"))
+    length = ("Content-Length", str(len(body)))
+    span = Span(0, 0 if head_only else len(body))
+    return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error")
 
 
 def _about(ask: Ask | None) -> tuple[str, str]:

@@ -46,7 +46,7 @@ async def _send_bytes(request: web.BaseRequest, reply: Reply) -> web.StreamRespo
 
 
 def _response(reply: Reply) -> web.StreamResponse:
-    return web.StreamResponse(status=reply.status, headers=[*fields.common(), *reply.fields])
+    return web.StreamResponse(status=reply.status, headers=[*fields.common(), *reply.about, *reply.came_by])
 
 
 class _Descriptor:

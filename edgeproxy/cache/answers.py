@@ -11,10 +11,10 @@ Word = Literal["hit", "miss", "stale", "collapsed"]
 
 
 class Outcome(NamedTuple):
-    """How an answer was come by, in the words of RFC 9211; `ttl` in seconds, below zero once stale."""
+    """How an answer was come by, in the words of RFC 9211; `ttl` in whole seconds, below zero once stale."""
 
     word: Word
-    ttl: float | None = None
+    ttl: int | None = None
     forwarded: Literal["", "uri-miss", "stale"] = ""
     detail: str = ""
 

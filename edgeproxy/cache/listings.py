@@ -59,7 +59,7 @@ class Listings:
             if known is None:
                 raise
             checked, index = known
-            outcome = Outcome("stale", checked - self._clock.now(), detail=f"upstream: {refusal.message}")
+            outcome = Outcome("stale", int(checked - self._clock.now()), detail=f"upstream: {refusal.message}")
         return referrers_index(referrers_of(index, artifact_type)), outcome
 
     def repositories(self, last: str, limit: int) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import NamedTuple
 
-from edgeproxy.cache.answers import HIT, MISS, Outcome
+from edgeproxy.cache.answers import MISS, Outcome
 from edgeproxy.cache.fetch import Fetch, Upstreams
 from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.rules import Rules
@@ -68,7 +68,7 @@ class Tags:
         if record is None:
             return None
         left = self._fresh_until(tag, record, now) - now
-        return Resolution(record.descriptor, HIT._replace(ttl=left)) if left > 0 else None
+        return Resolution(record.descriptor, Outcome("hit", int(left))) if left > 0 else None
 
     async def resolve(self, tag: Tag) -> Resolution:
         """Raises the `Refusal` of upstream where nothing is known that may still be answered."""
@@ -78,10 +78,10 @@ class Tags:
             return Resolution(await self._ask_patiently(tag, now), MISS)
         left = self._fresh_until(tag, record, now) - now
         if left > 0:
-            return Resolution(record.descriptor, HIT._replace(ttl=left))
+            return Resolution(record.descriptor, Outcome("hit", int(left)))
         if self._may_be_stale(tag, -left):
             self._revalidate_behind(tag, now)
-            return Resolution(record.descriptor, Outcome("stale", left, detail=self._why_stale(tag, now)))
+            return Resolution(record.descriptor, Outcome("stale", int(left), detail=self._why_stale(tag, now)))
         return Resolution(await self._ask_patiently(tag, now), Outcome("miss", forwarded="stale"))
 
     # judging

@@ -12,7 +12,7 @@ last, and none between.
 
 def has_passed(field: str, name: str) -> bool:
     """Whether the proxy `name` is in a `CDN-Loop` field; parameters of its members do not matter."""
-    return any(member.partition(";")[0].strip() == name for member in field.split(","))
+    return bool(field) and any(member.partition(";")[0].strip() == name for member in field.split(","))
 
 
 def passing(name: str) -> str:
