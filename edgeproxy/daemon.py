@@ -17,6 +17,7 @@ from edgeproxy.admin.app import admin_app
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import PullServer
 from edgeproxy.api.pull import Pull
+from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch, Upstreams
@@ -74,7 +75,7 @@ class Daemon:
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
         patience = config.timeout.answer
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
-        library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses)
+        library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
         self.pull = Pull(_addresses(config), library, listings, fetch.pass_through, self.layout.name)
 

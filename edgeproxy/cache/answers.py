@@ -4,7 +4,7 @@ import os
 from typing import Literal, NamedTuple
 
 from edgeproxy.cache.flights import Boarding
-from edgeproxy.interfaces import Content, OnDisk
+from edgeproxy.interfaces import Content, InMemory, OnDisk
 from edgeproxy.oci.manifest import Descriptor
 
 Word = Literal["hit", "miss", "stale", "collapsed"]
@@ -30,6 +30,16 @@ class Answer(NamedTuple):
     descriptor: Descriptor
     content: Content | Boarding | None
     outcome: Outcome
+
+
+def read(content: Content) -> bytes:
+    """All of a small content, which is closed."""
+    if isinstance(content, InMemory):
+        return content.body
+    try:
+        return os.pread(content.fd, content.size, 0)
+    finally:
+        os.close(content.fd)
 
 
 def release(content: Content | Boarding | None) -> None:

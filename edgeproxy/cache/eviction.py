@@ -172,16 +172,21 @@ class Room:
         freed = await self._store.drop_idle_partials(excess)
         if freed >= excess:
             return freed
-        chosen = await asyncio.to_thread(self._choose, excess - freed)
+        chosen, unlinked = await asyncio.to_thread(self._choose, excess - freed)
         freed += await self._store.delete(chosen)
+        await self._catalog.forget_links(unlinked)
         self._traffic.evictions += len(chosen)
         if chosen:
             log.info("evicted %d blobs, %d bytes freed, to make room for %d", len(chosen), freed, excess)
         return freed
 
-    def _choose(self, excess: int) -> list[Digest]:
+    def _choose(self, excess: int) -> tuple[list[Digest], set[Digest]]:
+        """What to delete, and which links go with it: those of what leaves, and of what only that needed."""
         held: list[Held] = []
         while page := self._catalog.all_held(held[-1].digest if held else ""):
             held.extend(page)
         now = self._clock.now()
-        return to_evict(held, excess, lambda blob: self._policy.worth(blob, now))
+        chosen = to_evict(held, excess, lambda blob: self._policy.worth(blob, now))
+        leaving = set(chosen)
+        kept = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
+        return chosen, {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - kept

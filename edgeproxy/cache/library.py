@@ -1,9 +1,10 @@
 """What the proxy is: content by reference, from here where it is here, else from upstream and then from here."""
 
+from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.answers import COLLAPSED, HIT, MISS, Answer, Outcome, release
 from edgeproxy.cache.fetch import Fetch, Upstreams
-from edgeproxy.cache.flights import Flights
+from edgeproxy.cache.flights import Flight, Flights
 from edgeproxy.cache.tags import Tags
 from edgeproxy.interfaces import BlobStore, Content, InMemory, Kind
 from edgeproxy.oci.errors import Refusal, unknown
@@ -24,6 +25,7 @@ class Library:
         tags: Tags,
         upstreams: Upstreams,
         accesses: Accesses,
+        absent: Absent,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -32,6 +34,7 @@ class Library:
         self._tags = tags
         self._upstreams = upstreams
         self._accesses = accesses
+        self._absent = absent
 
     def at_hand(self, kind: Kind, reference: Reference, now: float) -> Answer | None:
         """The answer that is in memory, without a wait; `None` leaves it to `get`."""
@@ -77,7 +80,7 @@ class Library:
         shown = self._catalog.link(kind, pinned)
         flight = self._flights.get(pinned.digest)
         content = None if flight else await self._store.open(pinned.digest)
-        if shown is None and (flight or content):
+        if shown is None and (content or (flight and flight.pinned != pinned)):
             shown = await self._prove(kind, pinned, content)
         if content is not None and shown is not None:
             self._accesses.note(pinned.digest)
@@ -85,8 +88,15 @@ class Library:
         return await self._fly(kind, pinned, collapsed=flight is not None)
 
     async def _fly(self, kind: Kind, pinned: Pinned, *, collapsed: bool) -> Answer:
+        self._absent.check(kind, pinned)
         flight = self._flights.join(kind, pinned, self._fetch)
-        outcome = COLLAPSED if collapsed else MISS
+        try:
+            return await self._aboard(flight, pinned, COLLAPSED if collapsed else MISS)
+        except Refusal as refusal:
+            self._absent.note(kind, pinned, refusal)
+            raise
+
+    async def _aboard(self, flight: Flight, pinned: Pinned, outcome: Outcome) -> Answer:
         if flight.kind == "manifests":
             await self._flights.landed(flight)
             body = flight.body or b""
@@ -96,7 +106,7 @@ class Library:
             await self._flights.landed(flight)
         boarding = flight.board()
         if boarding is None:  # it landed while we were woken
-            return await self._get(kind, pinned)
+            return await self._get(flight.kind, pinned)
         self._accesses.note(pinned.digest)
         return Answer(Descriptor("", pinned.digest, flight.size or 0), boarding, outcome)
 
@@ -111,12 +121,14 @@ class Library:
         return shown
 
     async def _stat_upstream(self, kind: Kind, pinned: Pinned) -> Descriptor:
+        self._absent.check(kind, pinned)
         refusal = unknown(kind, pinned)
         for upstream in self._upstreams.of(pinned.repository):
             try:
                 return await upstream.stat(kind, pinned)
             except Refusal as error:
                 refusal = error
+        self._absent.note(kind, pinned, refusal)
         raise refusal
 
 

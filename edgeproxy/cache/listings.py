@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgeproxy.cache.answers import MISS, Outcome
+from edgeproxy.cache.answers import MISS, Outcome, read
 from edgeproxy.cache.fetch import Upstreams
 from edgeproxy.cache.library import Library
-from edgeproxy.interfaces import Clock, InMemory, Page
+from edgeproxy.interfaces import Clock, InMemory, OnDisk, Page
 from edgeproxy.oci.errors import ManifestUnknown, NameUnknown, Refusal, RouteUnknown, Unavailable
 from edgeproxy.oci.manifest import referrers_index, referrers_of
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -79,8 +79,8 @@ class Listings:
             answer = await self._library.get("manifests", Tag(pinned.repository, pinned.digest.replace(":", "-")))
         except ManifestUnknown:
             return referrers_index([])
-        assert isinstance(answer.content, InMemory), "manifests are small enough for the memory tier"
-        return referrers_index(referrers_of(answer.content.body, None))
+        assert isinstance(answer.content, InMemory | OnDisk), "a manifest is never handed out while it grows"
+        return referrers_index(referrers_of(read(answer.content), None))
 
     async def _ask(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
         refusal: Refusal = NameUnknown(f"{repository} is unknown")

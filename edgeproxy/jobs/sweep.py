@@ -15,13 +15,15 @@ from edgeproxy.store.rows import Rows
 
 log = logging.getLogger(__name__)
 _PAGE = 500
+_TAGS_KEPT = 30 * 86400.0
+"""Seconds for which a tag is remembered after its manifest has left."""
 _BREATH = 0.01
 """Seconds between two pages, in which requests have the processor for themselves."""
 
 
 class Sweep:
     """Files without a row get one, since a file is only ever renamed to its place when it is whole; rows without a
-    file go, and so do the links of what is gone."""
+    file go, and tags that lead nowhere."""
 
     def __init__(self, store: DiskStore, catalog: Catalog, clock: Clock) -> None:
         self._store = store
@@ -31,18 +33,22 @@ class Sweep:
     async def step(self) -> None:
         adopted = await self._adopt()
         dropped = await self._drop()
-        if adopted or dropped:
-            log.info("swept: %d files without a row, %d rows without a file", adopted, dropped)
+        forgotten = await self._catalog.forget_tags(self._clock.now() - _TAGS_KEPT)
+        if adopted or dropped or forgotten:
+            log.info("swept: %d files without a row, %d rows without a file, %d tags", adopted, dropped, forgotten)
 
     async def _adopt(self) -> int:
         adopted = 0
         files = self._store.layout.files()
         while page := await asyncio.to_thread(_page, files):
-            strays = [(digest, stat) for digest, stat in page if self._catalog.held(digest) is None]
+            strays = await asyncio.to_thread(self._strays, page)
             if strays:
                 adopted += await self._catalog.change(partial(self._add, strays))
             await self._clock.sleep(_BREATH)
         return adopted
+
+    def _strays(self, page: list[tuple[Digest, os.stat_result]]) -> list[tuple[Digest, os.stat_result]]:
+        return [(digest, stat) for digest, stat in page if self._catalog.held(digest) is None]
 
     def _add(self, strays: Iterable[tuple[Digest, os.stat_result]], rows: Rows) -> int:
         added = 0
@@ -55,7 +61,7 @@ class Sweep:
     async def _drop(self) -> int:
         dropped = 0
         last = ""
-        while page := self._catalog.all_held(last, _PAGE):
+        while page := await asyncio.to_thread(self._catalog.all_held, last, _PAGE):
             last = page[-1].digest
             gone = await asyncio.to_thread(self._gone, [held.digest for held in page])
             if gone:

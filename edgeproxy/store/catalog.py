@@ -167,6 +167,17 @@ class Catalog:
 
         await self.change(act)
 
+    async def forget_tags(self, checked_before: float) -> int:
+        """Drop the tags whose manifest is not held and that nobody checked since; how many."""
+
+        def act(rows: Rows) -> int:
+            stale = [key for key, value in self._scan("tag/") if _is_forgotten(rows, value, checked_before)]
+            for key in stale:
+                rows.delete(key)
+            return len(stale)
+
+        return await self.change(act)
+
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._rows.close)
         self._writer.shutdown()
@@ -239,6 +250,11 @@ def _tag_record(value: str | None) -> TagRecord | None:
         return None
     media_type, digest, size, checked, changed = json.loads(value)
     return TagRecord(Descriptor(media_type, Digest(digest), size), checked, changed)
+
+
+def _is_forgotten(rows: Rows, value: str, checked_before: float) -> bool:
+    _, digest, _, checked, _ = json.loads(value)
+    return bool(checked < checked_before) and rows.get(f"blob/{digest}") is None
 
 
 def _held(digest: Digest, value: str) -> Held:
