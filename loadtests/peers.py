@@ -1,0 +1,187 @@
+"""The contestants: each a cache in front of the same origin, access logs off, everything else as good as it gets."""
+
+import getpass
+import hashlib
+import json
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from tests.parts.processes import Process, free_port, responds
+
+REPOSITORY = "library/bench"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+
+_REGISTRY = """\
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: {storage}}}
+  maintenance: {{uploadpurging: {{enabled: false}}}}
+http: {{addr: "127.0.0.1:{port}", secret: loopback}}
+{proxy}
+"""
+_NGINX = """\
+worker_processes 2;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log error;
+user {user};
+daemon off;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on; tcp_nopush on; tcp_nodelay on;
+  keepalive_requests 100000000; keepalive_timeout 120s;
+  open_file_cache max=10000 inactive=60s; open_file_cache_valid 60s; open_file_cache_min_uses 1;
+  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+  proxy_cache_path {directory}/cache levels=1:2 keys_zone=c:50m max_size=50g inactive=1d use_temp_path=off;
+  upstream origin {{ server {origin}; keepalive 16; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=1024;
+    location / {{
+      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_cache c; proxy_cache_key $request_uri; proxy_cache_valid 200 1h; proxy_cache_lock on;
+      proxy_cache_lock_timeout 60s; proxy_cache_lock_age 60s; proxy_max_temp_file_size 4096m;
+    }}
+  }}
+}}
+"""
+_EDGEPROXY = """\
+listen = "127.0.0.1:{port}"
+admin = "127.0.0.1:{admin}"
+data = "{directory}/data"
+log_level = "warning"
+[cache]
+budget = "50GB"
+reserve = "0%"
+[registry."docker.io"]
+[[registry."docker.io".upstream]]
+url = "{origin}"
+[[rule]]
+match = "*"
+fresh = "1d"
+"""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    url: str
+    process: Process
+
+    def high_water(self) -> int:
+        """Peak resident bytes of the process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+
+@asynccontextmanager
+async def running(name: str, url: str, ready: str, process: Process) -> AsyncIterator[Contestant]:
+    await process.start(lambda: responds(ready))
+    try:
+        yield Contestant(name, url, process)
+    finally:
+        await process.stop()
+
+
+@asynccontextmanager
+async def docker_registry(directory: Path, origin: str | None = None) -> AsyncIterator[Contestant]:
+    """The origin itself, or with `origin` a pull-through cache of it."""
+    directory.mkdir(parents=True)
+    port = free_port()
+    proxy = f"proxy: {{remoteurl: {json.dumps(origin)}}}" if origin else ""
+    config = directory / "config.yml"
+    config.write_text(_REGISTRY.format(storage=json.dumps(str(directory / "storage")), port=port, proxy=proxy))
+    process = Process(["docker-registry", "serve", config], directory / "log")
+    url = f"http://127.0.0.1:{port}"
+    async with running("docker-registry", url, f"{url}/v2/", process) as contestant:
+        yield contestant
+
+
+@asynccontextmanager
+async def nginx(directory: Path, origin: str) -> AsyncIterator[Contestant]:
+    directory.mkdir(parents=True)
+    port = free_port()
+    address = origin.removeprefix("http://")
+    config = directory / "nginx.conf"
+    config.write_text(_NGINX.format(directory=directory, user=getpass.getuser(), origin=address, port=port))
+    process = Process(["nginx", "-c", config, "-p", directory], directory / "log")
+    url = f"http://127.0.0.1:{port}"
+    async with running("nginx", url, f"{url}/v2/", process) as contestant:
+        yield contestant
+
+
+@asynccontextmanager
+async def edgeproxy(directory: Path, origin: str) -> AsyncIterator[Contestant]:
+    directory.mkdir(parents=True, exist_ok=True)
+    port, admin = free_port(), free_port()
+    config = directory / "edgeproxy.toml"
+    config.write_text(_EDGEPROXY.format(port=port, admin=admin, directory=directory, origin=origin))
+    process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", config], directory / "log")
+    async with running(
+        "edgeproxy", f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}/readyz", process
+    ) as contestant:
+        yield contestant
+
+
+@asynccontextmanager
+async def peers(directory: Path, origin: str) -> AsyncIterator[list[Contestant]]:
+    """All three caches in front of one origin."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(edgeproxy(directory / "edgeproxy", origin)),
+            await stack.enter_async_context(nginx(directory / "nginx", origin)),
+            await stack.enter_async_context(docker_registry(directory / "proxy", origin)),
+        ]
+
+
+def layer_bytes(size: int, seed: int = 0) -> bytes:
+    """Incompressible, and the same in every run."""
+    return random.Random(f"{size}/{seed}").randbytes(size)
+
+
+async def push_image(origin: str, layers: list[bytes], tag: str) -> tuple[str, str, list[str]]:
+    """Push an image of these layers; the digests of its manifest, its config and its layers."""
+    async with aiohttp.ClientSession() as session:
+        digests = [await _push_blob(session, origin, layer) for layer in layers]
+        config = json.dumps({"architecture": "amd64", "os": "linux", "history": ["x" * 3900], "tag": tag}).encode()
+        described = [
+            {"mediaType": LAYER, "digest": digest, "size": len(layer)}
+            for digest, layer in zip(digests, layers, strict=True)
+        ]
+        document = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": CONFIG, "digest": await _push_blob(session, origin, config), "size": len(config)},
+            "layers": described,
+            "annotations": {"org.opencontainers.image.description": "y" * 1500},
+        }
+        body = json.dumps(document).encode()
+        url = f"{origin}/v2/{REPOSITORY}/manifests/{tag}"
+        async with session.put(url, data=body, headers={"Content-Type": MANIFEST}) as answer:
+            answer.raise_for_status()
+        return _digest(body), _digest(config), digests
+
+
+async def _push_blob(session: aiohttp.ClientSession, origin: str, body: bytes) -> str:
+    async with session.post(f"{origin}/v2/{REPOSITORY}/blobs/uploads/") as begun:
+        begun.raise_for_status()
+        location = begun.headers["Location"]
+    mark = "&" if "?" in location else "?"
+    digest = _digest(body)
+    async with session.put(f"{location}{mark}digest={digest}", data=body) as done:
+        done.raise_for_status()
+    return digest
+
+
+def _digest(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"

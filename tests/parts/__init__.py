@@ -1,0 +1,1 @@
+"""WHAT TESTS AND BENCHMARKS START: real registries, real clients, real images, a relay that misbehaves."""
