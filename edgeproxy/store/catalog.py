@@ -11,7 +11,6 @@ The rows are the truth and other processes may change them, so a fact read once 
 A space ends the repository of a tag's key: it sorts before whatever a name may contain, so keys sort as names do.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 from edgeproxy.store.rows import Rows
+from edgeproxy.store.threads import in_thread
 
 T = TypeVar("T")
 _BELIEVED = 1.0
@@ -123,7 +123,7 @@ class Catalog:
                 return act(self._rows)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._writer, transact)
+            return await in_thread(self._writer, transact)
         finally:
             self._forget()
 
@@ -179,7 +179,7 @@ class Catalog:
         return await self.change(act)
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._rows.close)
+        await in_thread(self._writer, self._rows.close)
         self._writer.shutdown()
         self._rows.close()
 

@@ -16,7 +16,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from edgeproxy.oci.errors import DigestInvalid, DigestMismatch
 from edgeproxy.store.catalog import Catalog, add_held, drop_held
 from edgeproxy.store.memory import MemoryTier
 from edgeproxy.store.rows import Rows
+from edgeproxy.store.threads import in_thread
 
 T = TypeVar("T")
 FORMAT = "1"
@@ -119,7 +120,13 @@ class DiskStore:
         return InMemory(body)
 
     async def create(self, digest: Digest) -> "PartialFile":
-        return await self.run(lambda: PartialFile(self, digest))
+        partial = PartialFile(self, digest)
+        try:
+            await self.run(partial.resume)
+        except BaseException:
+            await partial.close(keep=True)
+            raise
+        return partial
 
     async def delete(self, digests: Iterable[Digest]) -> int:
         chosen = list(digests)
@@ -158,9 +165,9 @@ class DiskStore:
         disk = os.statvfs(self.layout.data)
         return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
 
-    def run(self, act: Callable[[], T]) -> Awaitable[T]:
+    async def run(self, act: Callable[[], T]) -> T:
         """Run blocking file work in one of the store's threads."""
-        return asyncio.get_running_loop().run_in_executor(self._threads, act)
+        return await in_thread(self._threads, act)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
@@ -173,10 +180,14 @@ class PartialFile:
         self._store = store
         self._digest = digest
         self._path = store.layout.partial_of(digest)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = -1
         self._hasher: Hasher = digest.hasher()
         self.offset = 0
-        store.growing.add(digest)
+
+    def resume(self) -> None:
+        """Open the file, and read what an earlier attempt left."""
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._store.growing.add(self._digest)
         for piece in iter(lambda: os.pread(self._fd, _PIECE, self.offset), b""):
             self._hasher.update(piece)
             self.offset += len(piece)
