@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import io
 import json
 import random
 import sys
@@ -178,7 +179,7 @@ async def _push_blob(session: aiohttp.ClientSession, origin: str, body: bytes) -
         location = begun.headers["Location"]
     mark = "&" if "?" in location else "?"
     digest = _digest(body)
-    async with session.put(f"{location}{mark}digest={digest}", data=body) as done:
+    async with session.put(f"{location}{mark}digest={digest}", data=io.BytesIO(body)) as done:
         done.raise_for_status()
     return digest
 

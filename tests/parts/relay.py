@@ -115,7 +115,7 @@ class RecordingRelay:
         """Break every open connection and refuse new ones."""
         if self._socket is not None and self._http is not None:
             self._socket.close()
-            await self._http.shutdown(0)
+            await self._http.shutdown(0.1)
         self._socket = self._http = None
 
     def asked(self, method: str, part: str) -> list[Exchange]:

@@ -1,0 +1,124 @@
+"""Real clients, each with a state of its own that can be emptied, and the mirror as their operators configure it."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from tests.parts.processes import Process, need, run
+
+_UNREACHABLE = "http://127.0.0.1:9"
+"""What stands for the origin in a client's configuration: nothing can be pulled past the mirror."""
+
+
+class Client(Protocol):
+    """`registry` is the name under which the mirror is asked for images."""
+
+    async def pull(self, registry: str, image: str) -> None:
+        """Pull `image`, as `repository:tag`; raises `CommandError` with all that the client said."""
+        ...
+
+    async def empty(self) -> None:
+        """Forget everything that was pulled."""
+        ...
+
+
+class Skopeo:
+    """Asks the mirror itself, with the registry in the path."""
+
+    def __init__(self, directory: Path, mirror: str) -> None:
+        need("skopeo")
+        self._target = directory / "skopeo"
+        self._mirror = mirror.removeprefix("http://")
+
+    async def pull(self, registry: str, image: str) -> None:
+        await self.empty()
+        source = f"docker://{self._mirror}/{registry}/{image}"
+        await run("skopeo", "copy", "--quiet", "--all", "--src-tls-verify=false", source, f"dir:{self._target}")
+
+    async def empty(self) -> None:
+        shutil.rmtree(self._target, ignore_errors=True)
+
+
+class Containers:
+    """podman and buildah: the mirror stands in registries.conf, again with the registry in the path."""
+
+    def __init__(self, program: str, directory: Path, runroot: str, mirror: str, registry: str) -> None:
+        need(program)
+        self._program = program
+        self._home = directory / program
+        self._home.mkdir(parents=True)
+        self._run = runroot
+        self._conf = self._home / "registries.conf"
+        self._conf.write_text(
+            f'[[registry]]\nprefix = "{registry}"\nlocation = "{_UNREACHABLE.removeprefix("http://")}"\n'
+            "insecure = true\n"
+            f'[[registry.mirror]]\nlocation = "{mirror.removeprefix("http://")}/{registry}"\ninsecure = true\n'
+        )
+        self._policy = self._home / "policy.json"
+        self._policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
+
+    async def pull(self, registry: str, image: str) -> None:
+        where: list[str | Path] = ["--root", self._home / "root", "--runroot", self._run, "--storage-driver", "vfs"]
+        if self._program == "podman":
+            where += ["--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        words: list[str | Path] = ["pull", "--quiet", "--signature-policy", self._policy, f"{registry}/{image}"]
+        await run(self._program, *where, *words, env={"CONTAINERS_REGISTRIES_CONF": str(self._conf)})
+
+    async def empty(self) -> None:
+        shutil.rmtree(self._home / "root", ignore_errors=True)
+
+
+@contextmanager
+def containers(program: str, directory: Path, mirror: str, registry: str) -> Iterator[Containers]:
+    with tempfile.TemporaryDirectory(prefix="run-") as runroot:  # podman takes no more than 50 characters
+        yield Containers(program, directory, runroot, mirror, registry)
+
+
+class Containerd:
+    """A containerd of its own, asked with ctr; it says `ns=<registry>`."""
+
+    def __init__(self, home: Path, process: Process, hosts: Path) -> None:
+        self._socket = home / "containerd.sock"
+        self._process = process
+        self._hosts = hosts
+
+    async def ctr(self, *words: str) -> str:
+        return await run("ctr", "--address", self._socket, *words)
+
+    async def pull(self, registry: str, image: str) -> None:
+        hosts = ["--hosts-dir", str(self._hosts), "--snapshotter", "native"]
+        await self.ctr("images", "pull", *hosts, f"{registry}/{image}")
+
+    async def empty(self) -> None:
+        names = (await self.ctr("images", "list", "--quiet")).split()
+        if names:
+            await self.ctr("images", "remove", "--sync", *names)
+        left = await self.ctr("content", "list", "--quiet")
+        assert not left.split(), f"containerd still holds {left}"
+
+
+@asynccontextmanager
+async def containerd(directory: Path, mirror: str, registry: str) -> AsyncIterator[Containerd]:
+    need("containerd", "ctr")
+    home = directory / "containerd"
+    hosts = home / "certs.d"
+    (hosts / registry).mkdir(parents=True)
+    (hosts / registry / "hosts.toml").write_text(
+        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n'
+    )
+    config = home / "config.toml"
+    config.write_text(
+        f'version = 2\nroot = "{home}/root"\nstate = "{home}/state"\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\naddress = "{home}/containerd.sock"\n[ttrpc]\naddress = "{home}/containerd.sock.ttrpc"\n'
+    )
+    process = Process(["containerd", "--config", config], home / "log")
+    await process.start(lambda: (home / "containerd.sock").exists())
+    try:
+        yield Containerd(home, process, hosts)
+    finally:
+        await process.stop()
