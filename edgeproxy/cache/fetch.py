@@ -11,7 +11,7 @@ from edgeproxy.cache.flights import HELD_BACK, Flight
 from edgeproxy.interfaces import BlobStore, BlobWriter, Body, Clock, Kind, StoreFull, Upstream
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import DigestMismatch, ManifestInvalid, Refusal, Unavailable, unknown
+from edgeproxy.oci.errors import DigestMismatch, ManifestInvalid, RangeInvalid, Refusal, Unavailable, unknown
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, Descriptor, children, media_type
 from edgeproxy.oci.reference import Pinned, Repository
 from edgeproxy.store.catalog import Catalog, Link
@@ -199,6 +199,8 @@ class Fetch:
                     refusal = Unavailable(f"{upstream.name} ended {pinned} early, at byte {reached()}")
                 except (DigestMismatch, ManifestInvalid):
                     raise
+                except RangeInvalid as error:
+                    raise DigestMismatch(f"what an earlier attempt left of {pinned} is longer than it") from error
                 except Refusal as error:
                     refusal = error
                 log.info("%s: %s at byte %d: %s", upstream.name, pinned, reached(), refusal.message)
@@ -219,19 +221,18 @@ class Fetch:
             piece = await asyncio.to_thread(os.pread, fd, min(_PREFIX_PIECE, start - offset), offset)
             await asyncio.to_thread(hasher.update, piece)
         tail = b""
-        for upstream in self._upstreams.of(flight.pinned.repository):
-            async with upstream.open("blobs", flight.pinned, start) as body:
-                skip = start - body.start
-                async for chunk in body.chunks():
-                    fresh, skip = chunk[skip:], max(0, skip - len(chunk))
-                    self._traffic.received(flight.pinned.repository.registry, len(chunk))
-                    await asyncio.to_thread(hasher.update, fresh)
-                    tail += fresh
-                    if len(tail) > HELD_BACK:
-                        yield tail[max(0, position - start) : -HELD_BACK]
-                        start += len(tail) - HELD_BACK
-                        tail = tail[-HELD_BACK:]
-            break
+        upstream = self._upstreams.of(flight.pinned.repository)[0]
+        async with upstream.open("blobs", flight.pinned, start) as body:
+            skip = start - body.start
+            async for chunk in body.chunks():
+                fresh, skip = chunk[skip:], max(0, skip - len(chunk))
+                self._traffic.received(flight.pinned.repository.registry, len(chunk))
+                await asyncio.to_thread(hasher.update, fresh)
+                tail += fresh
+                if len(tail) > HELD_BACK:
+                    yield tail[max(0, position - start) : -HELD_BACK]
+                    start += len(tail) - HELD_BACK
+                    tail = tail[-HELD_BACK:]
         if not flight.pinned.digest.matches(hasher):
             raise DigestMismatch(f"what upstream sent is not {flight.pinned.digest}")
         yield tail[max(0, position - start) :]

@@ -17,6 +17,7 @@ from edgeproxy.oci.errors import (
     LoopDetected,
     ManifestUnknown,
     NameUnknown,
+    RangeInvalid,
     Refusal,
     RouteUnknown,
     TooManyRequests,
@@ -206,6 +207,8 @@ def _check(response: ClientResponse, unknown: Refusal, name: str) -> None:
         raise unknown
     if status in (401, 403):
         raise UpstreamUnauthorized(f"{name} refuses access (status {status}): configure a login that may pull this")
+    if status == 416:
+        raise RangeInvalid(f"{name} has no such range")
     if status == 429:
         raise TooManyRequests(f"{name} limits our requests", retry_after=_seconds(response.headers.get("Retry-After")))
     if status == 508:
