@@ -20,12 +20,14 @@ from edgeproxy.api.pull import Pull
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.eviction import Limits, Room
-from edgeproxy.cache.fetch import Fetch, Upstreams
+from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.interfaces import Upstream
@@ -77,7 +79,7 @@ class Daemon:
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
-        self.pull = Pull(_addresses(config), library, listings, fetch.pass_through, self.layout.name)
+        self.pull = Pull(_addresses(config), library, listings, Overflow(upstreams, self._traffic), self.layout.name)
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)

@@ -89,7 +89,7 @@ class BlobStore(Protocol):
     async def open(self, digest: Digest) -> Content | None: ...
 
     async def create(self, digest: Digest) -> BlobWriter:
-        """A writer that goes on where an earlier attempt was suspended or killed."""
+        """A writer that goes on where an earlier attempt was suspended or killed. Raises `StoreFull` or OSError."""
         ...
 
     async def delete(self, digests: Iterable[Digest]) -> int:

@@ -21,7 +21,7 @@ from edgeproxy.oci.passage import has_passed
 
 _CATALOGUE_PAGE = 1000
 PassThrough = Callable[[Flight, int, int], AsyncIterator[bytes]]
-"""The bytes of a flight from a position on, past a disk that is full; `Fetch.pass_through`."""
+"""The bytes of a flight from a position on, past a disk that is full; `cache.overflow`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class Room:
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
-        if self._excess(size, _HIGH) > 0:
+        if size <= self.limits.budget and self._excess(size, _HIGH) > 0:
             self._spawn(self._behind(size), "make room")
 
     @asynccontextmanager

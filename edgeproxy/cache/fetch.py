@@ -1,40 +1,33 @@
 """How a flight gets its bytes: from the upstreams in order, resumed where a transfer breaks, verified, then kept."""
 
-import asyncio
 import logging
-import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from edgeproxy.cache.eviction import Room
-from edgeproxy.cache.flights import HELD_BACK, Flight
-from edgeproxy.interfaces import BlobStore, BlobWriter, Body, Clock, Kind, StoreFull, Upstream
+from edgeproxy.cache.flights import Flight
+from edgeproxy.cache.upstreams import Upstreams, more_telling
+from edgeproxy.interfaces import BlobStore, BlobWriter, Body, Clock, Kind, StoreFull
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import DigestMismatch, ManifestInvalid, RangeInvalid, Refusal, Unavailable, unknown
+from edgeproxy.oci.errors import (
+    DigestMismatch,
+    ManifestInvalid,
+    RangeInvalid,
+    Refusal,
+    Unavailable,
+    unknown,
+)
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, Descriptor, children, media_type
-from edgeproxy.oci.reference import Pinned, Repository
+from edgeproxy.oci.reference import Pinned
 from edgeproxy.store.catalog import Catalog, Link
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 _ATTEMPTS = 6
 """Rounds over the upstreams without a single new byte before a transfer is given up."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
-_PREFIX_PIECE = 1024 * 1024
-
-
-class Upstreams:
-    """Which upstreams serve a registry, in the order to ask them."""
-
-    def __init__(self, by_registry: Mapping[str, Sequence[Upstream]], offline: bool) -> None:
-        self._by_registry = by_registry
-        self._offline = offline
-
-    def of(self, repository: Repository) -> Sequence[Upstream]:
-        """Raises `Unavailable` when nothing may be asked."""
-        if self._offline:
-            raise Unavailable(f"{repository}: not held here, and this proxy is configured offline")
-        return self._by_registry[repository.registry]
 
 
 class Fetch:
@@ -75,23 +68,28 @@ class Fetch:
         body, declared = await self._whole(pinned)
         if Digest.of(body, pinned.digest.algorithm) != pinned.digest:
             raise DigestMismatch(f"the {len(body)} bytes that upstream sent are not {pinned.digest}")
+        declared = media_type(body, declared)
+        try:
+            await self._store_manifest(pinned, body, declared)
+        except StoreFull:
+            log.warning("disk full: %s is served without being kept", pinned)
+        flight.media_type = declared
+        flight.land(len(body), body)
+
+    async def _store_manifest(self, pinned: Pinned, body: bytes, declared: str) -> None:
         named = children(body)
         links = [Link(child.kind, pinned.repository, child.descriptor) for child in named]
-        own = Descriptor(media_type(body, declared), pinned.digest, len(body))
-        await self._catalog.put_links([*links, Link("manifests", pinned.repository, own)])
+        own = Link("manifests", pinned.repository, Descriptor(declared, pinned.digest, len(body)))
+        await self._catalog.put_links([*links, own])
         writer = await self._store.create(pinned.digest)
         try:
             if writer.offset:  # left by a crash: a manifest is written again rather than resumed
                 await writer.close(keep=False)
                 writer = await self._store.create(pinned.digest)
             await writer.write(body)
-            await self._keep(writer, pinned, [child.descriptor.digest for child in named])
-        except StoreFull:
-            log.warning("disk full: %s is served without being kept", pinned)
+            await self._keep(writer, [child.descriptor.digest for child in named])
         finally:
             await writer.close(keep=False)
-        flight.media_type = own.media_type
-        flight.land(len(body), body)
 
     async def _whole(self, pinned: Pinned) -> tuple[bytes, str]:
         received = bytearray()
@@ -121,7 +119,8 @@ class Fetch:
                 await self._persist("blobs", flight.pinned, lambda: writer.offset, self._taker(flight, writer))
                 await writer.verify()
             flight.land(writer.offset)
-            await self._keep(writer, flight.pinned)
+            await self._link(flight.pinned, writer.offset)
+            await self._keep(writer)
         except DigestMismatch:
             keep = False
             raise
@@ -144,6 +143,11 @@ class Fetch:
             await writer.verify()
         except DigestMismatch:
             return False
+        pinned = flight.pinned
+        if self._catalog.link("blobs", pinned) is None:  # who asked before may have been somebody else
+            await self._upstreams.first(
+                pinned.repository, lambda upstream: upstream.stat("blobs", pinned), unknown("blobs", pinned)
+            )
         flight.depart(writer, writer.offset, "")
         return True
 
@@ -174,12 +178,13 @@ class Fetch:
             await self._room.free_disk(len(chunk))
             await writer.write(chunk)
 
-    async def _keep(self, writer: BlobWriter, pinned: Pinned, needs: Sequence[Digest] = ()) -> None:
+    async def _link(self, pinned: Pinned, size: int) -> None:
+        """Upstream has shown it under this repository."""
+        if self._catalog.link("blobs", pinned) is None:
+            await self._catalog.put_links([Link("blobs", pinned.repository, Descriptor("", pinned.digest, size))])
+
+    async def _keep(self, writer: BlobWriter, needs: Sequence[Digest] = ()) -> None:
         """Raises `StoreFull` where the budget has no room."""
-        if self._catalog.link("blobs", pinned) is None and not needs:
-            await self._catalog.put_links(
-                [Link("blobs", pinned.repository, Descriptor("", pinned.digest, writer.offset))]
-            )
         async with self._room.kept(writer.offset):
             await writer.commit(needs)
 
@@ -196,46 +201,20 @@ class Fetch:
                     async with upstream.open(kind, pinned, reached()) as body:
                         if await take(body):
                             return
-                    refusal = Unavailable(f"{upstream.name} ended {pinned} early, at byte {reached()}")
+                    met: Refusal = Unavailable(f"{upstream.name} ended {pinned} early, at byte {reached()}")
                 except (DigestMismatch, ManifestInvalid):
                     raise
                 except RangeInvalid as error:
                     raise DigestMismatch(f"what an earlier attempt left of {pinned} is longer than it") from error
                 except Refusal as error:
-                    refusal = error
-                log.info("%s: %s at byte %d: %s", upstream.name, pinned, reached(), refusal.message)
+                    met = error
+                refusal = more_telling(refusal, met)
+                log.info("%s: %s at byte %d: %s", upstream.name, pinned, reached(), met.message)
             fruitless = 0 if reached() > before else fruitless + 1
             if not _worth_repeating(refusal) or fruitless >= (_ATTEMPTS if reached() else 2):
                 raise refusal
             delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**fruitless)
             await self._clock.sleep(delay * random.uniform(0.5, 1.0))
-
-    async def pass_through(self, flight: Flight, fd: int, position: int) -> AsyncIterator[bytes]:
-        """The bytes from `position` on, past the disk, for one reader; the last piece once the digest is verified.
-
-        Raises `Unavailable` or `DigestMismatch` where the whole cannot be had.
-        """
-        start = flight.released
-        hasher = flight.pinned.digest.hasher()
-        for offset in range(0, start, _PREFIX_PIECE):
-            piece = await asyncio.to_thread(os.pread, fd, min(_PREFIX_PIECE, start - offset), offset)
-            await asyncio.to_thread(hasher.update, piece)
-        tail = b""
-        upstream = self._upstreams.of(flight.pinned.repository)[0]
-        async with upstream.open("blobs", flight.pinned, start) as body:
-            skip = start - body.start
-            async for chunk in body.chunks():
-                fresh, skip = chunk[skip:], max(0, skip - len(chunk))
-                self._traffic.received(flight.pinned.repository.registry, len(chunk))
-                await asyncio.to_thread(hasher.update, fresh)
-                tail += fresh
-                if len(tail) > HELD_BACK:
-                    yield tail[max(0, position - start) : -HELD_BACK]
-                    start += len(tail) - HELD_BACK
-                    tail = tail[-HELD_BACK:]
-        if not flight.pinned.digest.matches(hasher):
-            raise DigestMismatch(f"what upstream sent is not {flight.pinned.digest}")
-        yield tail[max(0, position - start) :]
 
 
 Take = Callable[[Body], Awaitable[bool]]

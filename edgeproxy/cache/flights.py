@@ -9,14 +9,14 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from edgeproxy.interfaces import BlobWriter, Kind, OnDisk
+from edgeproxy.interfaces import BlobWriter, Kind, OnDisk, StoreFull
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import Refusal, UpstreamTimeout
+from edgeproxy.oci.errors import Refusal, Unavailable, UpstreamTimeout
 from edgeproxy.oci.reference import Pinned
 
 HELD_BACK = 64 * 1024
 """Bytes at a blob's end that nobody gets before the whole is verified."""
-Spawn = Callable[[Coroutine[Any, Any, None], str], object]
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
 """Starts a task that the daemon owns, under a name."""
 
 
@@ -69,6 +69,11 @@ class Flight:
         self._error = error
         self._wake()
 
+    def stop(self) -> None:
+        """Nothing moves any more, whatever the state."""
+        if not self._landed and self._error is None:
+            self.fail(UpstreamTimeout("the proxy is shutting down"))
+
     def over(self) -> None:
         """Nobody can board any more: the writer is closed."""
         self._over = True
@@ -98,7 +103,9 @@ class Flight:
         return self.released
 
     def board(self) -> "Boarding | None":
-        """The growing file, once departed; `None` when the flight is over."""
+        """The growing file, once departed; `None` when it has landed. Raises the `Refusal` the flight failed with."""
+        if self._error is not None and not isinstance(self._error, Spilled):
+            raise self._error
         if self._writer is None or self._over:
             return None
         return Boarding(self, self._writer.reader().fd)
@@ -150,7 +157,8 @@ class Flights:
         flight = self._under_way.get(pinned.digest)
         if flight is None:
             flight = self._under_way[pinned.digest] = Flight(kind, pinned)
-            self._spawn(self._fly(flight, fetch), f"fetch {pinned}")
+            task = self._spawn(self._fly(flight, fetch), f"fetch {pinned}")
+            task.add_done_callback(lambda _: self._ended(flight))
         return flight
 
     async def departed(self, flight: Flight) -> None:
@@ -164,19 +172,26 @@ class Flights:
             async with asyncio.timeout(self._patience):
                 await wait
         except TimeoutError as error:
-            raise UpstreamTimeout(
-                "upstream is slow to answer; the download goes on, ask again", retry_after=5
-            ) from error
+            message = "upstream is slow to answer; the download goes on, ask again"
+            raise UpstreamTimeout(message, retry_after=5) from error
+        except Spilled as error:
+            raise Unavailable("the disk is full, and upstream does not say how long this is") from error
 
     async def _fly(self, flight: Flight, fetch: Callable[[Flight], Coroutine[Any, Any, None]]) -> None:
         try:
             await fetch(flight)
+        except (Refusal, Spilled) as error:
+            flight.fail(error)
+        except StoreFull as error:
+            flight.fail(Unavailable(f"the disk is full: {error}"))
         except Exception as error:
             flight.fail(error)
-            if not isinstance(error, Refusal | Spilled):
-                raise
-        except BaseException:
-            flight.fail(UpstreamTimeout("the proxy is shutting down"))
             raise
         finally:
+            self._ended(flight)
+
+    def _ended(self, flight: Flight) -> None:
+        """Also called for a flight that was stopped before it began."""
+        if self._under_way.get(flight.pinned.digest) is flight:
             del self._under_way[flight.pinned.digest]
+        flight.stop()

@@ -3,9 +3,10 @@
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.answers import COLLAPSED, HIT, MISS, Answer, Outcome, release
-from edgeproxy.cache.fetch import Fetch, Upstreams
+from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flight, Flights
 from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import BlobStore, Content, InMemory, Kind
 from edgeproxy.oci.errors import Refusal, unknown
 from edgeproxy.oci.manifest import Descriptor
@@ -78,27 +79,32 @@ class Library:
 
     async def _get(self, kind: Kind, pinned: Pinned) -> Answer:
         shown = self._catalog.link(kind, pinned)
+        if shown is None and self._was_brought_by_another(pinned):
+            shown = await self._prove(kind, pinned)
         flight = self._flights.get(pinned.digest)
         content = None if flight else await self._store.open(pinned.digest)
-        if shown is None and (content or (flight and flight.pinned != pinned)):
-            shown = await self._prove(kind, pinned, content)
-        if content is not None and shown is not None:
-            self._accesses.note(pinned.digest)
-            return Answer(_sized(shown, _size(content)), content, HIT)
-        return await self._fly(kind, pinned, collapsed=flight is not None)
+        if content is None or shown is None:
+            release(content)
+            return await self._fly(kind, pinned, COLLAPSED if flight else MISS)
+        self._accesses.note(pinned.digest)
+        return Answer(_sized(shown, _size(content)), content, HIT)
 
-    async def _fly(self, kind: Kind, pinned: Pinned, *, collapsed: bool) -> Answer:
+    async def _fly(self, kind: Kind, pinned: Pinned, outcome: Outcome) -> Answer:
         self._absent.check(kind, pinned)
         flight = self._flights.join(kind, pinned, self._fetch)
         try:
-            return await self._aboard(flight, pinned, COLLAPSED if collapsed else MISS)
+            return await self._aboard(flight, pinned, outcome)
         except Refusal as refusal:
+            if flight.pinned != pinned:  # it failed for another repository, whose upstreams are not ours
+                return await self._fly(kind, pinned, MISS)
             self._absent.note(kind, pinned, refusal)
             raise
 
     async def _aboard(self, flight: Flight, pinned: Pinned, outcome: Outcome) -> Answer:
         if flight.kind == "manifests":
             await self._flights.landed(flight)
+            if outcome is COLLAPSED:
+                self._accesses.note(pinned.digest)
             body = flight.body or b""
             return Answer(Descriptor(flight.media_type, pinned.digest, len(body)), InMemory(body), outcome)
         await self._flights.departed(flight)
@@ -107,29 +113,29 @@ class Library:
         boarding = flight.board()
         if boarding is None:  # it landed while we were woken
             return await self._get(flight.kind, pinned)
-        self._accesses.note(pinned.digest)
+        if outcome is COLLAPSED:  # the first use is counted when it is kept
+            self._accesses.note(pinned.digest)
         return Answer(Descriptor("", pinned.digest, flight.size or 0), boarding, outcome)
 
-    async def _prove(self, kind: Kind, pinned: Pinned, content: Content | None) -> Descriptor:
-        """A digest is not a permission: that this repository shows what another brought here, its upstream must say."""
-        try:
-            shown = await self._stat_upstream(kind, pinned)
-        except BaseException:
-            release(content)
-            raise
+    def _was_brought_by_another(self, pinned: Pinned) -> bool:
+        flight = self._flights.get(pinned.digest)
+        return flight.pinned != pinned if flight else self._catalog.held(pinned.digest) is not None
+
+    async def _prove(self, kind: Kind, pinned: Pinned) -> Descriptor:
+        """A digest is not a permission: what another repository brought, this one's upstream must confirm."""
+        shown = await self._stat_upstream(kind, pinned)
         await self._catalog.put_links([Link(kind, pinned.repository, shown)])
         return shown
 
     async def _stat_upstream(self, kind: Kind, pinned: Pinned) -> Descriptor:
         self._absent.check(kind, pinned)
-        refusal = unknown(kind, pinned)
-        for upstream in self._upstreams.of(pinned.repository):
-            try:
-                return await upstream.stat(kind, pinned)
-            except Refusal as error:
-                refusal = error
-        self._absent.note(kind, pinned, refusal)
-        raise refusal
+        try:
+            return await self._upstreams.first(
+                pinned.repository, lambda upstream: upstream.stat(kind, pinned), unknown(kind, pinned)
+            )
+        except Refusal as refusal:
+            self._absent.note(kind, pinned, refusal)
+            raise
 
 
 def _merge(named: Outcome, found: Outcome) -> Outcome:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from math import floor
 from typing import NamedTuple
 
 from edgeproxy.cache.answers import MISS, Outcome, read
-from edgeproxy.cache.fetch import Upstreams
 from edgeproxy.cache.library import Library
+from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, InMemory, OnDisk, Page
 from edgeproxy.oci.errors import ManifestUnknown, NameUnknown, Refusal, RouteUnknown, Unavailable
 from edgeproxy.oci.manifest import referrers_index, referrers_of
@@ -59,7 +60,7 @@ class Listings:
             if known is None:
                 raise
             checked, index = known
-            outcome = Outcome("stale", int(checked - self._clock.now()), detail=f"upstream: {refusal.message}")
+            outcome = Outcome("stale", floor(checked - self._clock.now()), detail=f"upstream: {refusal.message}")
         return referrers_index(referrers_of(index, artifact_type)), outcome
 
     def repositories(self, last: str, limit: int) -> list[str]:
@@ -83,25 +84,25 @@ class Listings:
         return referrers_index(referrers_of(read(answer.content), None))
 
     async def _ask(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
-        refusal: Refusal = NameUnknown(f"{repository} is unknown")
-        for upstream in self._upstreams.of(repository):
-            try:
-                return await upstream.listing(repository, path, query)
-            except Refusal as error:
-                refusal = error
-        raise refusal
+        return await self._upstreams.first(
+            repository,
+            lambda upstream: upstream.listing(repository, path, query),
+            NameUnknown(f"{repository} is unknown"),
+        )
 
 
 def _tags_of(body: bytes) -> list[str]:
     try:
         tags = json.loads(body)["tags"] or []
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Unavailable("upstream's list of tags is not what the specification says") from error
+    if not isinstance(tags, list):
+        raise Unavailable("upstream's list of tags is no list")
     return [tag for tag in tags if isinstance(tag, str)]
 
 
 def _tag_page(tags: list[str], last: str, limit: int | None, more: bool, outcome: Outcome) -> TagPage:
     """Some registries ignore `n` and `last`, and some do not sort: the client gets what it asked for all the same."""
     following = sorted(tag for tag in set(tags) if tag > last) if last else sorted(set(tags))
-    most = _MOST_TAGS if limit is None else limit
+    most = _MOST_TAGS if limit is None else min(limit, _MOST_TAGS)
     return TagPage(following[:most], most > 0 and (more or len(following) > most), outcome)

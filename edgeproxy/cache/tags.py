@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from math import floor
 from typing import NamedTuple
 
 from edgeproxy.cache.answers import MISS, Outcome
-from edgeproxy.cache.fetch import Fetch, Upstreams
+from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.rules import Rules
+from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, Policy
 from edgeproxy.oci.errors import ManifestUnknown, Refusal, Unavailable, UpstreamTimeout
 from edgeproxy.oci.manifest import Descriptor
@@ -68,7 +70,7 @@ class Tags:
         if record is None:
             return None
         left = self._fresh_until(tag, record, now) - now
-        return Resolution(record.descriptor, Outcome("hit", int(left))) if left > 0 else None
+        return Resolution(record.descriptor, Outcome("hit", floor(left))) if left > 0 else None
 
     async def resolve(self, tag: Tag) -> Resolution:
         """Raises the `Refusal` of upstream where nothing is known that may still be answered."""
@@ -78,10 +80,10 @@ class Tags:
             return Resolution(await self._ask_patiently(tag, now), MISS)
         left = self._fresh_until(tag, record, now) - now
         if left > 0:
-            return Resolution(record.descriptor, Outcome("hit", int(left)))
+            return Resolution(record.descriptor, Outcome("hit", floor(left)))
         if self._may_be_stale(tag, -left):
             self._revalidate_behind(tag, now)
-            return Resolution(record.descriptor, Outcome("stale", int(left), detail=self._why_stale(tag, now)))
+            return Resolution(record.descriptor, Outcome("stale", floor(left), detail=self._why_stale(tag, now)))
         return Resolution(await self._ask_patiently(tag, now), Outcome("miss", forwarded="stale"))
 
     # judging
@@ -125,8 +127,9 @@ class Tags:
         answer = self._asking.get(tag)
         if answer is None:
             answer = self._asking[tag] = asyncio.get_running_loop().create_future()
-            answer.add_done_callback(lambda done: done.exception())  # nobody may be waiting for it
-            self._spawn(self._check(tag, answer), f"check {tag}")
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting for it
+            task = self._spawn(self._check(tag, answer), f"check {tag}")
+            task.add_done_callback(lambda _: self._checked(tag, answer))
         return answer
 
     async def _check(self, tag: Tag, answer: asyncio.Future[Descriptor]) -> None:
@@ -137,20 +140,22 @@ class Tags:
         except Refusal as refusal:
             self._note(tag, refusal)
             answer.set_exception(refusal)
+        except Exception as bug:
+            answer.set_exception(bug)
+            raise
         finally:
+            self._checked(tag, answer)
+
+    def _checked(self, tag: Tag, answer: asyncio.Future[Descriptor]) -> None:
+        """Also called for a question that was stopped before it was asked."""
+        if self._asking.get(tag) is answer:
             del self._asking[tag]
-            answer.cancel()
+        answer.cancel()
 
     async def _newest(self, tag: Tag) -> Descriptor:
-        refusal: Refusal = ManifestUnknown(f"{tag} is unknown")
-        for upstream in self._upstreams.of(tag.repository):
-            try:
-                descriptor = await upstream.resolve(tag)
-                break
-            except Refusal as error:
-                refusal = error
-        else:
-            raise refusal
+        descriptor = await self._upstreams.first(
+            tag.repository, lambda upstream: upstream.resolve(tag), ManifestUnknown(f"{tag} is unknown")
+        )
         record = self._catalog.tag(tag)
         now = self._clock.now()
         changed = record.changed if record and record.descriptor.digest == descriptor.digest else now

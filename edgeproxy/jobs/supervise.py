@@ -35,6 +35,7 @@ class Supervisor:
         task = self._group.create_task(self._watched(work, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before it begins never runs it
         return task
 
     def start(self, job: Job) -> None:

@@ -9,6 +9,7 @@ from itertools import islice
 
 from edgeproxy.interfaces import Clock, Held
 from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import LARGEST_MANIFEST, children
 from edgeproxy.store.catalog import Catalog, add_held, drop_held
 from edgeproxy.store.disk import DiskStore
 from edgeproxy.store.rows import Rows
@@ -54,9 +55,17 @@ class Sweep:
         added = 0
         for digest, stat in strays:
             if rows.get(f"blob/{digest}") is None and os.path.exists(self._store.layout.blob(digest)):
-                add_held(rows, Held(digest, stat.st_size, stat.st_mtime, stat.st_mtime))
+                needs = self._needs(digest, stat.st_size)
+                add_held(rows, Held(digest, stat.st_size, stat.st_mtime, stat.st_mtime, needs=needs))
                 added += 1
         return added
+
+    def _needs(self, digest: Digest, size: int) -> tuple[Digest, ...]:
+        """What it names, if it is a manifest: only those are small JSON documents with descriptors."""
+        if size > LARGEST_MANIFEST:
+            return ()
+        with open(self._store.layout.blob(digest), "rb") as file:
+            return tuple(child.descriptor.digest for child in children(file.read()))
 
     async def _drop(self) -> int:
         dropped = 0

@@ -215,10 +215,11 @@ def put_held(rows: Rows, held: Held, **changed: Any) -> None:
 
 
 def add_held(rows: Rows, held: Held) -> None:
-    before = rows.get(f"blob/{held.digest}")
-    known = _held(held.digest, before).size if before else 0
-    put_held(rows, held)
-    rows.put(_TOTAL, str(int(rows.get(_TOTAL) or 0) + held.size - known))
+    """Account for a blob that is here now; what the operator said of it before still holds."""
+    value = rows.get(f"blob/{held.digest}")
+    before = _held(held.digest, value) if value else None
+    put_held(rows, held, pinned=held.pinned or (before is not None and before.pinned))
+    rows.put(_TOTAL, str(int(rows.get(_TOTAL) or 0) + held.size - (before.size if before else 0)))
 
 
 def drop_held(rows: Rows, digest: Digest) -> int:

@@ -33,7 +33,6 @@ T = TypeVar("T")
 FORMAT = "1"
 _THREADS = 8
 _PIECE = 1024 * 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FormatUnknown(Exception):
@@ -74,9 +73,10 @@ class Layout:
     def files(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Every blob's file, directory by directory."""
         for directory in self.blobs.glob("*/*"):
-            for entry in os.scandir(directory):
-                with contextlib.suppress(FileNotFoundError, DigestInvalid):
-                    yield Digest.parse(f"{directory.parent.name}:{entry.name}"), entry.stat()
+            with contextlib.suppress(NotADirectoryError, FileNotFoundError), os.scandir(directory) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError, DigestInvalid):
+                        yield Digest.parse(f"{directory.parent.name}:{entry.name}"), entry.stat()
 
     def _check_format(self, file: Path) -> None:
         found = once(file, FORMAT)
@@ -186,7 +186,8 @@ class PartialFile:
 
     def resume(self) -> None:
         """Open the file, and read what an earlier attempt left."""
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _full_is_full():
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._store.growing.add(self._digest)
         for piece in iter(lambda: os.pread(self._fd, _PIECE, self.offset), b""):
             self._hasher.update(piece)
@@ -209,11 +210,16 @@ class PartialFile:
         held = Held(self._digest, self.offset, now, now, needs=tuple(needs))
 
         def publish(rows: Rows) -> None:
+            add_held(rows, held)
             os.rename(self._path, final)
             _sync_directory(os.path.dirname(final))
-            add_held(rows, held)
 
-        await self._store.catalog.change(publish)
+        try:
+            await self._store.catalog.change(publish)
+        except (StoreFull, OSError):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(final)  # its row could not be written
+            raise
         self._remember()
         self._release()
 
@@ -225,26 +231,20 @@ class PartialFile:
 
     def _append(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
-        while rest:
-            try:
-                written = os.pwrite(self._fd, rest, self.offset + len(chunk) - len(rest))
-            except OSError as error:
-                if error.errno in _FULL:
-                    os.ftruncate(self._fd, self.offset)
-                    raise StoreFull(str(error)) from error
-                raise
-            rest = rest[written:]
+        try:
+            with _full_is_full():
+                while rest:
+                    rest = rest[os.pwrite(self._fd, rest, self.offset + len(chunk) - len(rest)) :]
+        except StoreFull:
+            os.ftruncate(self._fd, self.offset)
+            raise
         self._hasher.update(chunk)
         self.offset += len(chunk)
 
     def _settle(self, final: str) -> None:
-        try:
+        with _full_is_full():
             os.fsync(self._fd)
             os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
-        except OSError as error:
-            if error.errno in _FULL:
-                raise StoreFull(str(error)) from error
-            raise
 
     def _remember(self) -> None:
         """A small blob is hot from the start: who fetched it asks for it next."""
@@ -255,6 +255,17 @@ class PartialFile:
         self._store.growing.discard(self._digest)
         os.close(self._fd)
         self._fd = -1
+
+
+@contextlib.contextmanager
+def _full_is_full() -> Iterator[None]:
+    """Raise `StoreFull` for what the system says of a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(str(error)) from error
+        raise
 
 
 def _sync_directory(directory: str) -> None:

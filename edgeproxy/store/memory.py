@@ -11,7 +11,7 @@ class MemoryTier:
 
     def __init__(self, budget: int, largest: int) -> None:
         self._budget = budget
-        self.largest = min(largest, budget)
+        self.largest = min(largest, budget - _OVERHEAD)
         """Bytes of the largest blob that is taken."""
         self._bodies: dict[Digest, bytes] = {}
         self.size = 0

@@ -8,6 +8,8 @@ from typing import Any
 
 import diskcache
 
+from edgeproxy.interfaces import StoreFull
+
 _INLINE = 64 * 1024 * 1024
 """Bytes; a value up to this size stays in its row, so no value ever becomes a file beside the database."""
 _BUSY = 60.0
@@ -64,9 +66,14 @@ class Rows:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes of this thread inside the block, or none."""
-        with self._cache.transact():
-            yield
+        """All writes of this thread inside the block, or none. Raises `StoreFull`."""
+        try:
+            with self._cache.transact():
+                yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StoreFull(str(error)) from error
+            raise
 
     def scan(self, prefix: str, after: str = "", limit: int = 1000) -> list[tuple[str, str]]:
         """Up to `limit` rows, in order, whose key starts with `prefix` and is greater than `after`.
@@ -75,10 +82,12 @@ class Rows:
         on the layout of its table.
         """
         rows: sqlite3.Cursor = self._cache._sql(
-            "SELECT key, value FROM Cache WHERE raw = 1 AND key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+            "SELECT key, value, mode FROM Cache"
+            " WHERE raw = 1 AND key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?",
             (after, prefix, prefix + "\U0010ffff", limit),
         )
-        return [(str(key), str(value)) for key, value in rows.fetchall()]
+        fetch = self._cache.disk.fetch
+        return [(str(key), fetch(mode, None, value, False)) for key, value, mode in rows.fetchall()]
 
     def close(self) -> None:
         self._cache.close()

@@ -1,0 +1,142 @@
+"""The core over real files, with scripted upstreams and a manual clock; joined as the daemon joins it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeproxy.cache.absent import Absent
+from edgeproxy.cache.accesses import Accesses
+from edgeproxy.cache.answers import Answer, Outcome
+from edgeproxy.cache.eviction import Limits, Room
+from edgeproxy.cache.fetch import Fetch
+from edgeproxy.cache.flights import Boarding, Flight, Flights, Spilled
+from edgeproxy.cache.library import Library
+from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.overflow import Overflow
+from edgeproxy.cache.rules import Rule, Rules
+from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.upstreams import Upstreams
+from edgeproxy.interfaces import InMemory, Kind, OnDisk
+from edgeproxy.jobs.supervise import Supervisor
+from edgeproxy.metrics import Traffic
+from edgeproxy.oci.reference import Pinned, Reference, Repository
+from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.store.disk import DiskStore
+from tests.fakes.clock import ManualClock
+from tests.fakes.shelf import Shelf
+from tests.fakes.upstream import MemoryUpstream
+from tests.store.stores import opened, read
+
+HERE = Repository("docker.io", "library/nginx")
+NEAR = Repository("docker.io", "library/redis")
+THERE = Repository("ghcr.io", "private/nginx")
+
+Work = Coroutine[Any, Any, None]
+
+
+class Setting(NamedTuple):
+    """What a test wants otherwise."""
+
+    budget: int = 10**9
+    reserve: int = 0
+    offline: bool = False
+    rules: Sequence[Rule] = ()
+    patience: float = 3600.0
+    memory: int = 64 * 1024
+    mirrored: bool = False
+    """Whether docker.io has a second upstream, `core.second`."""
+
+
+PLAIN = Setting()
+
+
+class Core:
+    def __init__(self, store: DiskStore, clock: ManualClock, group: asyncio.TaskGroup, setting: Setting) -> None:
+        self.store, self.catalog, self.clock = store, store.catalog, clock
+        self.first, self.second, self.other = Shelf(), Shelf(), Shelf()
+        self.traffic = Traffic()
+        self.supervisor = Supervisor(group, clock, self.traffic)
+        self.accesses = Accesses(self.catalog, clock)
+        self.interrupt: Callable[[Work], Work] = lambda work: work
+        """What is done to the daemon's tasks before they start."""
+        spawn, patience, policy = self.spawn, setting.patience, FixedPolicy()
+        limits = Limits(setting.budget, setting.reserve)
+        self.flights = Flights(spawn, patience)
+        self.room = Room(limits, store, self.catalog, policy, clock, spawn, self.traffic)
+        hub = [MemoryUpstream("first", self.first), MemoryUpstream("second", self.second)]
+        by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [MemoryUpstream("other", self.other)]}
+        upstreams = Upstreams(by_registry, setting.offline)
+        self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic)
+        self.overflow = Overflow(upstreams, self.traffic)
+        rules, flights, fetch = Rules(setting.rules), self.flights, self.fetch
+        self.tags = Tags(self.catalog, upstreams, rules, policy, clock, spawn, patience, flights, fetch)
+        absent = Absent(clock)
+        self.library = Library(store, self.catalog, flights, fetch, self.tags, upstreams, self.accesses, absent)
+        self.listings = Listings(self.library, self.catalog, upstreams, clock)
+
+    def spawn(self, work: Work, name: str) -> asyncio.Task[None]:
+        return self.supervisor.spawn(self.interrupt(work), name)
+
+    def fly(self, pinned: Pinned, kind: Kind = "blobs") -> Flight:
+        return self.flights.join(kind, pinned, self.fetch)
+
+    async def get(self, kind: Kind, reference: Reference) -> tuple[bytes, Outcome]:
+        """What a client gets, to its last byte."""
+        async with asyncio.timeout(10):  # to fail rather than to hang; nothing here takes time
+            answer = await self.library.get(kind, reference)
+            return await self.received(answer), answer.outcome
+
+    async def received(self, answer: Answer) -> bytes:
+        match answer.content:
+            case InMemory(body):
+                return body
+            case OnDisk(fd, size):
+                return read(fd, size)
+            case Boarding():
+                return await self.ride(answer.content)
+        raise AssertionError("there is no content")
+
+    async def ride(self, boarding: Boarding, start: int = 0) -> bytes:
+        """Read a flight from `start` on, as a client's connection does."""
+        flight, fd, size = boarding.flight, boarding.file.fd, boarding.file.size
+        body = bytearray()
+        try:
+            while start + len(body) < size:
+                ready = await flight.ready(start + len(body))
+                body += os.pread(fd, ready - start - len(body), start + len(body))
+        except Spilled:
+            async for piece in self.overflow(flight, fd, start + len(body)):
+                body += piece
+        finally:
+            boarding.close()
+        return bytes(body)
+
+    async def settled(self) -> None:
+        """Wait until every task but this one has ended."""
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others go on until something is so that nobody tells of."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running(data: Path, setting: Setting = PLAIN, *, failed_tasks: int = 0) -> AsyncIterator[Core]:
+    """A core, stopped as the daemon stops it; `failed_tasks` is what the block is to leave of bugs."""
+    clock = ManualClock(rushes=True)
+    async with opened(data, clock, setting.memory) as store:
+        try:
+            async with asyncio.TaskGroup() as group:
+                core = Core(store, clock, group, setting)
+                yield core
+                core.supervisor.stop()
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None  # the test's own, which is easier to read
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert core.traffic.failed_tasks == failed_tasks
