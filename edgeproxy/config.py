@@ -64,7 +64,7 @@ def parse_duration(value: object) -> float:
 def parse_size(value: object) -> int:
     """`"200GB"` is 200,000,000,000 bytes, `"1GiB"` is 2**30. Raises ValueError."""
     found = (
-        re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?i?B)", value.strip(), re.IGNORECASE)
+        re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)", value.strip(), re.IGNORECASE)
         if isinstance(value, str)
         else None
     )
@@ -185,11 +185,15 @@ class Config(_Section):
     def _check_registries(cls, given: Mapping[str, RegistryConfig]) -> dict[str, RegistryConfig]:
         """Known registries join those that are configured, and every one gets its upstream."""
         found = {name: RegistryConfig(upstream=(UpstreamConfig(url=url),)) for name, url in KNOWN_REGISTRIES.items()}
+        names: dict[str, str] = {}
         for text, registry in given.items():
             try:
                 name = parse_registry(text)
             except NameInvalid as error:
                 raise ValueError(error.message) from error
+            if name in names:
+                raise ValueError(f"{text!r} and {names[name]!r} are one registry: keep one of them")
+            names[name] = text
             url = KNOWN_REGISTRIES.get(name, f"https://{name}")
             found[name] = (
                 registry if registry.upstream else registry.model_copy(update={"upstream": (UpstreamConfig(url=url),)})
@@ -223,10 +227,14 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Config:
     overrides = {key: environment[variable] for variable, key in _ENVIRONMENT.items() if variable in environment}
     _check_environment(environment)
     try:
-        return Config.model_validate({**document, **overrides})
+        config = Config.model_validate({**document, **overrides})
     except ValidationError as error:
-        lines = [_explain(problem, file, text) for problem in error.errors(include_url=False)]
+        lines = [_explain(problem, file, text, overrides) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
+    for registry in config.registry.values():
+        for upstream in registry.upstream:
+            upstream.secret()  # one that cannot be read is told now, not at the first login
+    return config
 
 
 def _check_environment(environment: Mapping[str, str]) -> None:
@@ -235,10 +243,10 @@ def _check_environment(environment: Mapping[str, str]) -> None:
             raise ConfigError(f"unknown variable {variable}{_nearest(variable, [*_ENVIRONMENT, 'EDGEPROXY_CONFIG'])}")
 
 
-def _explain(problem: Any, file: Path | None, text: str) -> str:
+def _explain(problem: Any, file: Path | None, text: str, overrides: Mapping[str, str]) -> str:
     """One line: where, what, and what to write instead."""
     path = [step for step in problem["loc"] if step not in ("float", "int")]
-    variable = next((name for name, key in _ENVIRONMENT.items() if path == [key] and name in os.environ), None)
+    variable = next((name for name, key in _ENVIRONMENT.items() if path == [key] and key in overrides), None)
     line = _line_of(path, text)
     where = variable or f"{file}{f':{line}' if line else ''}"
     key = ".".join(map(str, path))

@@ -22,18 +22,16 @@ class Span(NamedTuple):
 def parse_range(field: str | None, size: int) -> Span | None:
     """The one range of a `Range` field; `None` means the whole body.
 
-    A field of several ranges, of another unit or of none is ignored, as the RFC allows. Raises `RangeInvalid` (416)
-    where the range lies outside of the body.
+    A field of several ranges, of another unit or of none is ignored, as the RFC allows, and so is any for an empty
+    body. Raises `RangeInvalid` (416) where the range lies outside of the body, or ends before it begins.
     """
     found = _RANGE.fullmatch(field) if field else None
-    if not found or not (found[1] or found[2]):
+    if not found or not (found[1] or found[2]) or not size:
         return None
     if not found[1]:
         span = Span(max(0, size - int(found[2])), size)
     else:
         last = int(found[2]) if found[2] else size - 1
-        if last < int(found[1]) and found[2]:
-            return None
         span = Span(int(found[1]), min(last + 1, size))
     if span.start >= size or span.start >= span.stop:
         raise RangeInvalid(f"there are {size} bytes, and none of them in {field!r}", {"size": size})

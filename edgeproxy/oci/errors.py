@@ -32,7 +32,9 @@ class DigestInvalid(Refusal):
 
 
 class TagInvalid(Refusal):
-    code, status = "TAG_INVALID", 400
+    """A name no tag can have names no manifest: the conformance suite wants it to be simply not there."""
+
+    code, status = "MANIFEST_UNKNOWN", 404
 
 
 class ManifestUnknown(Refusal):
