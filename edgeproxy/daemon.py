@@ -118,7 +118,16 @@ class Daemon:
 
 
 async def run(config: Config, reload: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart` or `ConfigError`."""
+    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart`."""
+    try:
+        await _run(config, reload)
+    except ExceptionGroup as group:
+        if len(group.exceptions) == 1 and isinstance(group.exceptions[0], CannotStart):
+            raise group.exceptions[0] from None
+        raise
+
+
+async def _run(config: Config, reload: Callable[[], Config]) -> None:
     _raise_file_limit()
     traffic, stop = Traffic(), asyncio.Event()
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
@@ -177,7 +186,11 @@ async def _listening(runner: web.BaseRunner, address: tuple[str, int], key: str)
         try:
             await web.TCPSite(runner, *address, backlog=1024, reuse_address=True).start()
         except OSError as error:
-            raise CannotStart(f"cannot listen on {address[0]}:{address[1]} ({key}): {error.strerror}") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotStart(
+                f"cannot listen on {address[0]}:{address[1]} ({key}): {reason}; "
+                f"set {key}, or EDGEPROXY_{key.upper()}, to another address"
+            ) from error
         yield
     finally:
         await runner.cleanup()

@@ -7,7 +7,6 @@ import click
 
 from edgeproxy import logs
 from edgeproxy.cli.options import config_option, configured
-from edgeproxy.config import ConfigError
 from edgeproxy.daemon import CannotStart, run
 
 
@@ -19,7 +18,5 @@ def serve(file: Path | None) -> None:
     logs.set_up(config.log_level)
     try:
         asyncio.run(run(config, lambda: configured(file)))
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
     except CannotStart as error:
         raise click.ClickException(str(error)) from error
