@@ -5,7 +5,7 @@ import logging
 import time
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from edgeproxy.api.address import Ask
@@ -124,6 +124,7 @@ class Connection(RequestHandler):
         if request.writer.output_size > 0 or self._manager is None:
             raise ConnectionError("the answer is already on its way")
         assert isinstance(self._manager, PullServer)
+        request._version = HttpVersion11  # unreadable requests count as 1.0, and some clients want to see 1.1
         text = "this is not an HTTP/1.1 request: speak plain HTTP on this port" if message is None else message
         reply = self._manager.refuse(RequestInvalid(text[:300]) if status < 500 else Refusal("a bug in the proxy"))
         body = reply.body.body  # type: ignore[union-attr]
