@@ -7,22 +7,38 @@ once; all else it hands on as if it were not there. Replies are made by the same
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from edgeproxy.api import fields
+from edgeproxy.api.pull import Pull, Reply
 from edgeproxy.interfaces import InMemory
 from edgeproxy.oci.errors import Refusal
 
-if TYPE_CHECKING:
-    from edgeproxy.api.app import Connection, PullServer
+
+class Connection(Protocol):
+    """The connection that a front stands on."""
+
+    def is_idle(self) -> bool:
+        """Whether an answer may go out now."""
+        ...
+
+    def write_at_once(self, head: bytes, body: bytes) -> None: ...
+
+
+class Server(Protocol):
+    """Whose connection it is."""
+
+    pull: Pull
+
+    def count(self, reply: Reply, seconds: float) -> None: ...
 
 
 class Front:
     """Stands before aiohttp's parser on one connection."""
 
-    def __init__(self, parser: Any, connection: "Connection", server: "PullServer") -> None:
+    def __init__(self, parser: Any, connection: Connection, server: Server) -> None:
         self._parser = parser
         self._connection = connection
         self._server = server
