@@ -83,13 +83,26 @@ def _sendfile_at_once(transport: asyncio.Transport, fd: int, span: Span) -> int:
 
 
 async def _send_growing(
-    request: web.BaseRequest,
-    boarding: Boarding,
-    span: Span,
-    past_disk: PassThrough,
-    response: web.StreamResponse,
+    request: web.BaseRequest, boarding: Boarding, span: Span, past_disk: PassThrough, response: web.StreamResponse
 ) -> None:
-    """Each reader at its own pace: what there is goes out by sendfile, then it waits for more."""
+    try:
+        position = await _send_as_it_grows(request, boarding, span)
+        if position < span.stop:
+            async for piece in past_disk(boarding.flight, boarding.file.fd, position):
+                part = piece[: span.stop - position]
+                await response.write(part)
+                position += len(part)
+    except Refusal as refusal:
+        raise BrokenOff(refusal.message) from refusal
+    if position < span.stop:
+        raise BrokenOff(f"upstream ended {span.stop - position} bytes early")
+
+
+async def _send_as_it_grows(request: web.BaseRequest, boarding: Boarding, span: Span) -> int:
+    """Each reader at its own pace: what there is goes out by sendfile, then it waits for more.
+
+    Returns where it stopped, short of the span's end where the disk took no more.
+    """
     position = span.start
     try:
         while position < span.stop:
@@ -98,11 +111,5 @@ async def _send_growing(
                 await _sendfile(request, boarding.file, Span(position, ready))
                 position = ready
     except Spilled:
-        async for piece in past_disk(boarding.flight, boarding.file.fd, position):
-            part = piece[: span.stop - position]
-            await response.write(part)
-            position += len(part)
-            if position >= span.stop:
-                break
-    except Refusal as refusal:
-        raise BrokenOff(refusal.message) from refusal
+        log.debug("past the disk from byte %d of %s on", position, boarding.flight.pinned)
+    return position
