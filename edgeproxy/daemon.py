@@ -71,15 +71,16 @@ class Daemon:
         """Build what the configuration decides; requests under way end with what they began with."""
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = _limits(config, self.store)
-        self.room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
+        room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
         upstreams = Upstreams(_upstreams(config, self._session, self.layout.name), config.offline)
-        fetch = Fetch(upstreams, self.store, catalog, self.room, clock, self._traffic)
+        fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
         patience = config.timeout.answer
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
-        self.pull = Pull(_addresses(config), library, listings, Overflow(upstreams, self._traffic), self.layout.name)
+        pull = Pull(_addresses(config), library, listings, Overflow(upstreams, self._traffic), self.layout.name)
+        self.room, self.pull = room, pull
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)

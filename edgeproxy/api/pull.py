@@ -1,7 +1,7 @@
 """Pulling (OCI distribution-spec, spec.md#pull and #content-discovery): parse, ask the core, reply."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 from urllib.parse import urlencode
@@ -20,7 +20,7 @@ from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed
 
 _CATALOGUE_PAGE = 1000
-PassThrough = Callable[[Flight, int, int], AsyncIterator[bytes]]
+PassThrough = Callable[[Flight, int, int], AsyncGenerator[bytes, None]]
 """The bytes of a flight from a position on, past a disk that is full; `cache.overflow`."""
 
 

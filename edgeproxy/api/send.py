@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from contextlib import aclosing
 
 from aiohttp import web
 
@@ -88,10 +89,13 @@ async def _send_growing(
     try:
         position = await _send_as_it_grows(request, boarding, span)
         if position < span.stop:
-            async for piece in past_disk(boarding.flight, boarding.file.fd, position):
-                part = piece[: span.stop - position]
-                await response.write(part)
-                position += len(part)
+            async with aclosing(past_disk(boarding.flight, boarding.file.fd, position)) as pieces:
+                async for piece in pieces:
+                    part = piece[: span.stop - position]
+                    await response.write(part)
+                    position += len(part)
+                    if position == span.stop:
+                        break
     except Refusal as refusal:
         raise BrokenOff(refusal.message) from refusal
     if position < span.stop:

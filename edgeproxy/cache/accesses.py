@@ -1,6 +1,6 @@
 """Who used what, noted in memory by each answer and carried to the catalogue behind."""
 
-from edgeproxy.interfaces import Clock
+from edgeproxy.interfaces import Clock, StoreFull
 from edgeproxy.oci.digest import Digest
 from edgeproxy.store.catalog import Catalog
 
@@ -19,6 +19,9 @@ class Accesses:
     async def carry_over(self) -> None:
         """Add the uses to the catalogue; the time of use is known to the interval between two calls."""
         uses, self._uses = self._uses, {}
-        if uses:
-            now = self._clock.now()
+        now = self._clock.now()
+        try:
             await self._catalog.add_uses({digest: (count, now) for digest, count in uses.items()})
+        except StoreFull:
+            for digest, count in uses.items():
+                self._uses[digest] = self._uses.get(digest, 0) + count

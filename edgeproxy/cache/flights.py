@@ -38,6 +38,7 @@ class Flight:
         self._writer: BlobWriter | None = None
         self._landed = False
         self._over = False
+        self._ended = False
         self._error: Exception | None = None
         self._moved = asyncio.Event()
 
@@ -69,8 +70,19 @@ class Flight:
         self._error = error
         self._wake()
 
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
+    async def ended(self) -> None:
+        """Wait until nothing moves any more, whether it has landed or failed."""
+        while not self._ended:
+            await self._moved.wait()
+
     def stop(self) -> None:
         """Nothing moves any more, whatever the state."""
+        self._ended = True
+        self._wake()
         if not self._landed and self._error is None:
             self.fail(UpstreamTimeout("the proxy is shutting down"))
 
@@ -166,6 +178,9 @@ class Flights:
 
     async def landed(self, flight: Flight) -> None:
         await self._patiently(flight.landed())
+
+    async def ended(self, flight: Flight) -> None:
+        await self._patiently(flight.ended())
 
     async def _patiently(self, wait: Coroutine[Any, Any, None]) -> None:
         try:

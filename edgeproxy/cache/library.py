@@ -92,10 +92,13 @@ class Library:
     async def _fly(self, kind: Kind, pinned: Pinned, outcome: Outcome) -> Answer:
         self._absent.check(kind, pinned)
         flight = self._flights.join(kind, pinned, self._fetch)
+        if flight.kind != kind:  # somebody takes a manifest for a blob, or a blob for a manifest
+            await self._flights.ended(flight)
+            return await self._get(kind, pinned)
         try:
             return await self._aboard(flight, pinned, outcome)
         except Refusal as refusal:
-            if flight.pinned != pinned:  # it failed for another repository, whose upstreams are not ours
+            if flight.failed and flight.pinned != pinned:  # for another repository, whose upstreams are not ours
                 return await self._fly(kind, pinned, MISS)
             self._absent.note(kind, pinned, refusal)
             raise

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from edgeproxy.cache.flights import HELD_BACK, Flight
 from edgeproxy.cache.upstreams import Upstreams, more_telling
@@ -21,7 +22,7 @@ class Overflow:
         self._upstreams = upstreams
         self._traffic = traffic
 
-    async def __call__(self, flight: Flight, fd: int, position: int) -> AsyncIterator[bytes]:
+    async def __call__(self, flight: Flight, fd: int, position: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `position` on; `fd` has those before. The last piece comes once the digest is verified.
 
         Raises the `Refusal` of upstream, or `DigestMismatch`.
@@ -29,18 +30,19 @@ class Overflow:
         reached = flight.released
         hasher = await _hash(flight.pinned.digest.hasher(), fd, reached)
         held = b""
-        async for chunk in self._rest(flight.pinned, reached):
-            await asyncio.to_thread(hasher.update, chunk)
-            reached += len(chunk)
-            held += chunk
-            if len(held) > HELD_BACK:
-                piece, held = held[:-HELD_BACK], held[-HELD_BACK:]
-                yield _from(position, piece, reached - len(held))
+        async with aclosing(self._rest(flight.pinned, reached)) as rest:
+            async for chunk in rest:
+                await asyncio.to_thread(hasher.update, chunk)
+                reached += len(chunk)
+                held += chunk
+                if len(held) > HELD_BACK:
+                    piece, held = held[:-HELD_BACK], held[-HELD_BACK:]
+                    yield _from(position, piece, reached - len(held))
         if not flight.pinned.digest.matches(hasher):
             raise DigestMismatch(f"what upstream sent is not {flight.pinned.digest}")
         yield _from(position, held, reached)
 
-    async def _rest(self, pinned: Pinned, start: int) -> AsyncIterator[bytes]:
+    async def _rest(self, pinned: Pinned, start: int) -> AsyncGenerator[bytes, None]:
         """Upstream after upstream, each from the byte reached."""
         refusal = unknown("blobs", pinned)
         for upstream in self._upstreams.of(pinned.repository):

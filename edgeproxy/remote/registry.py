@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
 
 from edgeproxy import __version__
@@ -29,7 +29,7 @@ from edgeproxy.oci.errors import (
 from edgeproxy.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor
 from edgeproxy.oci.passage import passing
 from edgeproxy.oci.reference import Pinned, Repository, Tag
-from edgeproxy.remote.tokens import Credentials, Tokens, check_target, may_send
+from edgeproxy.remote.tokens import Credentials, Tokens, led, may_send
 
 _MOST_REDIRECTS = 5
 _READ_AHEAD = 1024 * 1024
@@ -53,6 +53,7 @@ def new_session(timeouts: Timeouts) -> ClientSession:
         connector=TCPConnector(limit=0, limit_per_host=64, keepalive_timeout=60),
         timeout=ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle),
         auto_decompress=False,
+        cookie_jar=DummyCookieJar(),
         read_bufsize=_READ_AHEAD,
         headers={"User-Agent": f"edgeproxy/{__version__}", "Accept-Encoding": "identity"},
     )
@@ -170,7 +171,7 @@ class Registry:
             for _ in range(_MOST_REDIRECTS):
                 if response.status not in (301, 302, 303, 307, 308):
                     break
-                target = response.url.join(URL(response.headers.get("Location", "")))
+                target = led(self._url, response.url, response.headers.get("Location", ""), "redirect")
                 response.release()
                 response = await self._follow(method, target, headers, scope)
             yield response
@@ -179,7 +180,6 @@ class Registry:
 
     async def _follow(self, method: str, target: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
         """To an object store without the login; back to the registry itself with it."""
-        check_target(self._url, target, "redirect")
         ours = target.origin() == self._url.origin() and may_send(self._url, target)
         return await self._send(method, target, headers, self._tokens.authorization(scope) if ours else None)
 

@@ -4,8 +4,9 @@ import asyncio
 import base64
 import json
 import re
+import socket
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
 
 from aiohttp import ClientError, ClientSession
@@ -17,6 +18,7 @@ _SCHEME = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _SHORTEST_LIFE = 60.0
 """Seconds a token lives where its issuer does not say (Docker token authentication)."""
+_WRITTEN = re.compile(r"[!#-;=?-Z\[\]_a-z~]*")
 _MARGIN = 10.0
 _MOST_TOKENS = 10_000
 _LARGEST_ANSWER = 1024 * 1024
@@ -36,7 +38,9 @@ def parse_challenge(header: str) -> tuple[str, dict[str, str]]:
     found = _SCHEME.match(header)
     if not found:
         return header.strip().lower(), {}
-    parameters = {key.lower(): quoted or bare for key, quoted, bare in _PARAMETER.findall(found[2])}
+    parameters = {
+        key.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for key, quoted, bare in _PARAMETER.findall(found[2])
+    }
     return found[1].lower(), parameters
 
 
@@ -50,22 +54,34 @@ def may_send(credentials_of: URL, to: URL) -> bool:
     if to.scheme != "https":
         return False
     ours, theirs = (credentials_of.host or "").split("."), (to.host or "").split(".")
-    return len(ours) > 1 and not _is_address(credentials_of.host) and ours[-2:] == theirs[-2:]
+    return len(ours) > 1 and _address(credentials_of.host or "") is None and ours[-2:] == theirs[-2:]
 
 
 def is_inside(url: URL) -> bool:
     """Whether a URL names an address that only this machine or its own network can reach."""
-    if url.host == "localhost":
-        return True
-    if not _is_address(url.host):
-        return False
-    address = ip_address(url.host or "")
-    return address.is_private or address.is_loopback or address.is_link_local
+    host = (url.host or "").rstrip(".").lower()
+    address = _address(host)
+    return host == "localhost" or host.endswith(".localhost") or (address is not None and not address.is_global)
+
+
+def led(origin: URL, base: URL, text: str, what: str) -> URL:
+    """The URL that a registry leads to, byte by byte as it wrote it: it may be signed. Raises `Unavailable`."""
+    try:
+        target = base.join(URL(text, encoded=bool(_WRITTEN.fullmatch(text))))
+        absolute = target.scheme in ("http", "https") and bool(target.host) and target.port is not None
+    except ValueError:
+        absolute = False
+    if not text or not absolute:
+        raise Unavailable(f"{origin.host} names no address of HTTP as its {what}: refused")
+    check_target(origin, target, what)
+    return target
 
 
 def check_target(origin: URL, target: URL, what: str) -> None:
     """Refuse to be led by a registry from encryption to plain text, or from the internet into the site's network."""
-    if target.scheme not in ("http", "https") or (origin.scheme == "https" and target.scheme != "https"):
+    if target.scheme not in ("http", "https") or not target.host:
+        raise Unavailable(f"{origin.host} names no address of HTTP as its {what}: refused")
+    if origin.scheme == "https" and target.scheme != "https":
         raise Unavailable(f"{origin.host} names {target.origin()} as its {what}, which is not encrypted: refused")
     if is_inside(target) and not is_inside(origin):
         raise Unavailable(f"{origin.host} names {target.origin()} as its {what}, which is inside this network: refused")
@@ -107,8 +123,7 @@ class Tokens:
         return await asyncio.shield(task)
 
     async def _ask(self, parameters: dict[str, str], scope: str) -> str:
-        realm = URL(parameters["realm"])
-        check_target(self._registry, realm, "token realm")
+        realm = led(self._registry, URL(), parameters["realm"], "token realm")
         headers = {}
         if self._credentials and may_send(self._registry, realm):
             headers["Authorization"] = self._credentials.basic()
@@ -117,7 +132,11 @@ class Tokens:
         try:
             async with asyncio.timeout(self._timeout):
                 async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                    body = await response.content.read(_LARGEST_ANSWER)
+                    body = bytearray()
+                    async for chunk in response.content.iter_any():
+                        body += chunk
+                        if len(body) > _LARGEST_ANSWER:
+                            break
                     status = response.status
         except TimeoutError as error:
             raise UpstreamTimeout(f"{realm.host} is slow to give a token") from error
@@ -125,14 +144,14 @@ class Tokens:
             raise Unavailable(f"{realm.host} gives no token: {error}") from error
         if status != 200:
             raise _refused(realm, status)
-        return self._accept(body, realm, scope)
+        return self._accept(bytes(body), realm, scope)
 
     def _accept(self, body: bytes, realm: URL, scope: str) -> str:
         try:
             document = json.loads(body)
             token = document.get("token") or document["access_token"]
             life = float(document.get("expires_in") or _SHORTEST_LIFE)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Unavailable(f"{realm.host} gives something that is not a token") from error
         authorization = f"Bearer {token}"
         self._remember(scope, authorization, monotonic() + max(life, _SHORTEST_LIFE) - _MARGIN)
@@ -150,9 +169,13 @@ def _refused(realm: URL, status: int) -> Refusal:
     return Unavailable(f"{realm.host} gives no token (status {status})")
 
 
-def _is_address(host: str | None) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """What the resolver takes for an address without asking anybody: 127.1 and 2130706433 too."""
     try:
-        ip_address(host or "")
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None

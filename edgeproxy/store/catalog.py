@@ -12,18 +12,20 @@ A space ends the repository of a tag's key: it sorts before whatever a name may 
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from edgeproxy.interfaces import Clock, Held, Kind
+from edgeproxy.interfaces import Clock, Held, Kind, StoreFull
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 from edgeproxy.store.rows import Rows
 from edgeproxy.store.threads import in_thread
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 _BELIEVED = 1.0
 _MOST_FACTS = 100_000
@@ -129,17 +131,24 @@ class Catalog:
 
     async def put_tag(self, tag: Tag, record: TagRecord) -> None:
         value = json.dumps([*record.descriptor, record.checked, record.changed])
-        await self.change(lambda rows: rows.put(_tag_key(tag), value))
+        await self._note(lambda rows: rows.put(_tag_key(tag), value))
 
     async def put_links(self, links: Sequence[Link]) -> None:
-        await self.change(lambda rows: put_links(rows, links))
+        await self._note(lambda rows: put_links(rows, links))
 
     async def put_referrers(self, pinned: Pinned, checked: float, index: bytes) -> None:
         value = json.dumps([checked, index.decode()])
-        await self.change(lambda rows: rows.put(f"referrers/{pinned.digest}/{pinned.repository}", value))
+        await self._note(lambda rows: rows.put(f"referrers/{pinned.digest}/{pinned.repository}", value))
+
+    async def _note(self, act: Callable[[Rows], None]) -> None:
+        """What upstream said is answered even where the disk has no room to remember it."""
+        try:
+            await self.change(act)
+        except StoreFull as error:
+            log.warning("the disk is full, and what upstream said is not remembered: %s", error)
 
     async def add_uses(self, uses: Mapping[Digest, tuple[int, float]]) -> None:
-        """Add to each blob's uses, and set when it was used last."""
+        """Add to each blob's uses, and set when it was used last. Raises `StoreFull`."""
 
         def add(rows: Rows) -> None:
             for digest, (count, used) in uses.items():
@@ -147,7 +156,8 @@ class Catalog:
                     held = _held(digest, value)
                     put_held(rows, held, uses=held.uses + count, used=max(used, held.used))
 
-        await self.change(add)
+        if uses:
+            await self.change(add)
 
     async def pin(self, digest: Digest, pinned: bool) -> None:
         def act(rows: Rows) -> None:

@@ -147,15 +147,13 @@ class DiskStore:
     async def drop_idle_partials(self, excess: int, keep_since: float = float("-inf")) -> int:
         """Free partial files nobody writes, oldest first: `excess` bytes of them, and all older than `keep_since`."""
 
-        def act() -> int:
-            freed = 0
-            for digest, stat in self.idle_partials():
-                if freed < excess or stat.st_mtime < keep_since:
-                    self.layout.partial_of(digest).unlink(missing_ok=True)
-                    freed += stat.st_size
-            return freed
-
-        return await self.run(act)
+        freed = 0
+        for digest, stat in await self.run(self.layout.partials):
+            # Looked at and unlinked in one go: nobody can take it up again in between.
+            if digest not in self.growing and (freed < excess or stat.st_mtime < keep_since):
+                self.layout.partial_of(digest).unlink(missing_ok=True)
+                freed += stat.st_size
+        return freed
 
     def idle_partials(self) -> list[tuple[Digest, os.stat_result]]:
         return [(digest, stat) for digest, stat in self.layout.partials() if digest not in self.growing]
@@ -183,12 +181,13 @@ class PartialFile:
         self._fd = -1
         self._hasher: Hasher = digest.hasher()
         self.offset = 0
+        self._released = False
+        store.growing.add(digest)
 
     def resume(self) -> None:
         """Open the file, and read what an earlier attempt left."""
         with _full_is_full():
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._store.growing.add(self._digest)
         for piece in iter(lambda: os.pread(self._fd, _PIECE, self.offset), b""):
             self._hasher.update(piece)
             self.offset += len(piece)
@@ -224,10 +223,9 @@ class PartialFile:
         self._release()
 
     async def close(self, *, keep: bool) -> None:
-        if self._fd >= 0:
-            if not keep or not self.offset:
-                self._path.unlink(missing_ok=True)
-            self._release()
+        if self._fd >= 0 and (not keep or not self.offset):
+            self._path.unlink(missing_ok=True)
+        self._release()
 
     def _append(self, chunk: bytes) -> None:
         rest = memoryview(chunk)
@@ -252,9 +250,13 @@ class PartialFile:
             self._store.memory.put(self._digest, os.pread(self._fd, self.offset, 0))
 
     def _release(self) -> None:
+        if self._released:
+            return
+        self._released = True
         self._store.growing.discard(self._digest)
-        os.close(self._fd)
-        self._fd = -1
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 @contextlib.contextmanager

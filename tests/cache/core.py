@@ -140,3 +140,4 @@ async def running(data: Path, setting: Setting = PLAIN, *, failed_tasks: int = 0
             raise several.exceptions[0] from None  # the test's own, which is easier to read
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert core.traffic.failed_tasks == failed_tasks
+        assert [shelf.reading for shelf in (core.first, core.second, core.other)] == [0, 0, 0]

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,17 @@ async def test_every_answer_from_here_is_a_use(tmp_path: Path, body: bytes) -> N
         await core.accesses.carry_over()
         expected = before + (3 if body == b"small" else 2)
         assert await uses(core, pinned.digest) == (expected, core.clock.now())
+
+
+@pytest.mark.parametrize("kind", ["blobs", "manifests"])
+async def test_each_who_joins_a_flight_is_a_use(tmp_path: Path, kind: Kind) -> None:
+    async with running(tmp_path) as core:
+        pinned = core.first.blob(HERE, LARGE) if kind == "blobs" else core.first.image(HERE)
+        await asyncio.gather(*[core.get(kind, pinned) for _ in range(5)])
+        await core.settled()
+        await core.accesses.carry_over()
+        assert core.first.count("open") == 1
+        assert (await uses(core, pinned.digest))[0] == 5
 
 
 @pytest.mark.parametrize("kind", ["blobs", "manifests"])

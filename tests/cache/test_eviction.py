@@ -1,6 +1,7 @@
 """What is chosen to leave, as a pure function."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -133,6 +134,13 @@ def test_an_image_is_judged_by_its_last_use_through_any_of_its_manifests() -> No
     index = blob(INDEXES[0], 1, used=0, needs=[MANIFESTS[0]])
     held = [index, blob(MANIFESTS[0], 1, used=9, needs=[LAYERS[0]]), blob(LAYERS[0]), blob(LAYERS[1], used=5)]
     assert to_evict(held, 1, by_use) == [LAYERS[1]]
+
+
+def test_an_image_is_judged_by_the_most_used_of_its_manifests() -> None:
+    index = blob(INDEXES[0], 1, needs=[MANIFESTS[0]])
+    manifest = replace(blob(MANIFESTS[0], 1, needs=[LAYERS[0]]), uses=9)
+    held = [index, manifest, blob(LAYERS[0]), replace(blob(LAYERS[1]), uses=5)]
+    assert to_evict(held, 1, lambda each: each.uses) == [LAYERS[1]]
 
 
 def test_an_image_is_judged_by_what_it_takes_alone() -> None:

@@ -167,6 +167,16 @@ async def test_where_no_size_is_announced_the_last_piece_is_held_all_along(tmp_p
         assert (flight.size, flight.released) == (SIZE, SIZE)
 
 
+async def test_a_beginning_left_by_a_crash_is_released_as_soon_as_upstream_answers(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        core.store.layout.partial_of(PINNED.digest).write_bytes(BODY[:300_000])
+        fault = held_at(core, 300_000)
+        flight = core.fly(PINNED)
+        await fault.reached.wait()
+        assert await flight.ready(0) == 300_000
+        release(fault)
+
+
 # ends
 
 
@@ -269,6 +279,17 @@ async def test_who_loses_patience_is_told_and_the_flight_goes_on(tmp_path: Path)
         await core.settled()
         assert (await core.get("blobs", PINNED))[0] == BODY
         assert core.first.count("open") == 1
+
+
+async def test_departed_waits_for_upstream_s_answer(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        fault = held_at(core, None)
+        flight = core.fly(PINNED)
+        with pytest.raises(UpstreamTimeout):
+            await Flights(core.supervisor.spawn, patience=0.0).departed(flight)
+        release(fault)
+        await core.flights.departed(flight)
+        assert flight.size == SIZE
 
 
 async def test_patience_is_for_the_first_byte_only(tmp_path: Path) -> None:

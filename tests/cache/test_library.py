@@ -1,6 +1,7 @@
 """Content by reference: from here, on its way here, or fetched."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edgeproxy.oci.errors import BlobUnknown, ManifestUnknown, Unavailable, Upst
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
 from tests.cache.core import HERE, NEAR, THERE, Core, Setting, running
-from tests.fakes.shelf import LAYER, Fault
+from tests.fakes.shelf import LAYER, Fault, described
 from tests.store.stores import files_open_below
 
 BODY = bytes(range(256)) * 2048
@@ -46,8 +47,12 @@ async def test_a_large_blob_is_answered_as_a_file(tmp_path: Path) -> None:
 async def test_a_blob_under_way_is_answered_as_it_grows(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         pinned = core.first.blob(HERE, BODY)
+        core.first.faults = [fault := Fault("open", hold=asyncio.Event(), at=300_000)]
         answer = await core.library.get("blobs", pinned)
         assert isinstance(answer.content, Boarding)
+        await fault.reached.wait()
+        assert fault.hold is not None
+        fault.hold.set()
         assert answer.descriptor == Descriptor("", pinned.digest, len(BODY))
         assert (answer.outcome.word, answer.outcome.forwarded) == ("miss", "uri-miss")
         assert await core.received(answer) == BODY
@@ -91,6 +96,20 @@ async def test_an_evicted_manifest_of_a_fresh_tag_is_fetched_again(tmp_path: Pat
         answer = await core.library.get("manifests", TAG)
         assert (answer.outcome.word, answer.outcome.ttl) == ("miss", 300)
         assert Digest.of(await core.received(answer)) == image.digest
+
+
+@pytest.mark.parametrize("body", [SMALL, BODY], ids=["in memory", "on disk"])
+async def test_a_manifest_that_lies_about_a_size_is_not_believed(tmp_path: Path, body: bytes) -> None:
+    async with running(tmp_path) as core:
+        layer = core.first.blob(HERE, body)
+        lie = {**described(LAYER, body), "size": 7}
+        await core.get("manifests", core.first.manifest(HERE, json.dumps({"layers": [lie]}).encode()))
+        for _ in range(2):
+            answer = await core.library.get("blobs", layer)
+            assert answer.descriptor.size == len(body)
+            assert await core.received(answer) == body
+            await core.settled()
+        assert (await core.library.stat("blobs", layer)).descriptor.size == len(body)
 
 
 # at hand
@@ -227,6 +246,23 @@ async def test_trouble_is_no_absence(tmp_path: Path, trouble: Exception) -> None
             await core.get("blobs", pinned)
         core.first.faults = []
         assert (await core.get("blobs", pinned))[0] == BODY
+
+
+async def test_a_flight_of_another_kind_says_nothing_of_ours(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        image = core.first.image(HERE)
+        fault = Fault("open", about="blobs", hold=asyncio.Event())
+        core.first.faults = [fault]
+        wrong = asyncio.create_task(core.get("blobs", image))  # a manifest is no blob, upstream will say
+        await fault.reached.wait()
+        right = asyncio.create_task(core.get("manifests", image))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert fault.hold is not None
+        fault.hold.set()
+        with pytest.raises(BlobUnknown):
+            await wrong
+        assert Digest.of((await right)[0]) == image.digest
 
 
 async def test_absence_is_of_one_kind_and_one_repository(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from edgeproxy.interfaces import Kind
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import BlobUnknown, Refusal, Unavailable, UpstreamUnauthorized, unknown
+from edgeproxy.oci.errors import BlobUnknown, Refusal, Unavailable, UpstreamTimeout, UpstreamUnauthorized, unknown
 from edgeproxy.oci.manifest import OCI_MANIFEST
 from edgeproxy.oci.reference import Pinned
 from tests.cache.core import HERE, NEAR, THERE, Core, Setting, running, until
@@ -155,6 +155,18 @@ async def test_a_flight_that_fails_for_another_repository_is_flown_for_his_own(t
         await proven(core)
         await arrive(core, fault)
         assert (await joining)[0] == BODY
+
+
+async def test_who_loses_patience_with_the_flight_of_another_repository_is_told(tmp_path: Path) -> None:
+    async with running(tmp_path, Setting(patience=0.0)) as core:
+        core.other.faults = [fault := Fault("open", hold=asyncio.Event())]
+        put(core, "blobs", BODY)
+        core.fly(PINNED)
+        await fault.reached.wait()
+        core.first.blob(HERE, BODY)
+        with pytest.raises(UpstreamTimeout):
+            await core.get("blobs", Pinned(HERE, PINNED.digest))
+        await arrive(core, fault)
 
 
 async def test_a_whole_left_by_a_crash_is_no_permission(tmp_path: Path) -> None:

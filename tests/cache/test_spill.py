@@ -2,19 +2,21 @@
 
 import asyncio
 import contextlib
+import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.cache.flights import HELD_BACK, Flight
+from edgeproxy.interfaces import StoreFull
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestMismatch, Refusal, Unavailable
-from edgeproxy.oci.reference import Pinned
+from edgeproxy.oci.reference import Pinned, Tag
 from tests.cache.core import HERE, Core, Setting, running
-from tests.fakes.shelf import Fault
+from tests.fakes.shelf import Fault, image_index
 from tests.store.disks import exhaust, fill, small_disk
 from tests.store.stores import content, keep
 
@@ -93,6 +95,43 @@ async def test_a_manifest_is_served_from_a_disk_without_a_single_byte(tmp_path: 
         await exhaust(core.store)
         body, _ = await core.get("manifests", image)
         assert Digest.of(body) == image.digest
+
+
+async def test_a_tag_is_answered_from_a_disk_without_a_single_byte(tmp_path: Path) -> None:
+    async with cramped(tmp_path) as core:
+        image = core.first.image(HERE, "latest")
+        await exhaust(core.store)
+        body, _ = await core.get("manifests", Tag(HERE, "latest"))
+        assert Digest.of(body) == image.digest
+
+
+async def test_another_repository_s_blob_is_served_from_a_disk_without_a_single_byte(tmp_path: Path) -> None:
+    async with cramped(tmp_path, OLD[0]) as core:
+        pinned = core.first.blob(HERE, OLD[0])
+        await exhaust(core.store)
+        assert (await core.get("blobs", pinned))[0] == OLD[0]
+
+
+async def test_referrers_are_listed_from_a_disk_without_a_single_byte(tmp_path: Path) -> None:
+    async with cramped(tmp_path) as core:
+        core.first.subjects = {PINNED: image_index(*[{"digest": PINNED.digest}] * 100)}
+        await exhaust(core.store)
+        body, _ = await core.listings.referrers(PINNED, None)
+        assert len(json.loads(body)["manifests"]) == 100
+
+
+async def test_uses_wait_for_a_disk_with_room(tmp_path: Path) -> None:
+    async with cramped(tmp_path, *OLD) as core:
+        digests = [Digest.of(body) for body in OLD]
+        for digest in digests:
+            core.accesses.note(digest)
+        await exhaust(core.store)
+        with contextlib.suppress(StoreFull):
+            await core.accesses.carry_over()
+        (core.store.layout.data / "filler").unlink()
+        await core.accesses.carry_over()
+        held = [core.catalog.held(digest) for digest in digests]
+        assert [each and each.uses for each in held] == [2] * len(OLD)
 
 
 async def test_a_small_blob_is_served_from_a_disk_without_a_single_byte(tmp_path: Path) -> None:
@@ -199,9 +238,21 @@ async def test_a_break_on_the_way_through_is_told(tmp_path: Path) -> None:
         core.first.blob(HERE, BODY)
         core.first.faults = [Fault("open", at=300_000, breaks=True)]
         received = bytearray()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as caught:
             await passed(core, tmp_path, 1000, 1000, received)
+        assert type(caught.value) is Unavailable
         assert BODY[1000 : 300_000 - HELD_BACK] == received
+
+
+async def test_the_next_upstream_goes_on_where_the_first_breaks(tmp_path: Path) -> None:
+    async with running(tmp_path / "data", MIRRORED) as core:
+        core.first.blob(HERE, BODY)
+        core.second.blob(HERE, BODY)
+        core.first.faults = [Fault("open", at=300_000, breaks=True)]
+        received = bytearray()
+        await passed(core, tmp_path, 1000, 1000, received)
+        assert received == BODY[1000:]
+        assert [question.start for question in core.second.asked] == [300_000]
 
 
 async def test_the_next_upstream_lets_it_through_where_the_first_refuses(tmp_path: Path) -> None:
@@ -210,6 +261,18 @@ async def test_the_next_upstream_lets_it_through_where_the_first_refuses(tmp_pat
         received = bytearray()
         await passed(core, tmp_path, 1000, 1000, received)
         assert received == BODY[1000:]
+
+
+async def test_a_reader_that_has_enough_leaves_nothing_open(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as core:
+        core.first.blob(HERE, BODY)
+        with spilled(tmp_path, 1000) as (flight, fd):
+            pieces = core.overflow(flight, fd, 1000)
+            assert isinstance(pieces, AsyncGenerator)
+            assert BODY[1000:].startswith(await anext(pieces))
+            assert core.first.reading == 1
+            await pieces.aclose()
+            assert core.first.reading == 0
 
 
 async def test_a_reader_that_leaves_on_the_way_through_leaves_nothing(tmp_path: Path) -> None:

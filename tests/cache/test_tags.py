@@ -170,6 +170,22 @@ async def test_a_moved_tag_s_manifest_is_in_the_store_when_it_is_named(tmp_path:
         assert core.first.asked == []
 
 
+@pytest.mark.parametrize(("evicted", "opened"), [(False, 0), (True, 1)])
+async def test_a_new_manifest_is_fetched_unless_it_is_here(tmp_path: Path, evicted: bool, opened: int) -> None:
+    async with running(tmp_path) as core:
+        await known(core)
+        new = core.first.image(HERE, "latest", [b"new"])
+        await core.get("manifests", new)
+        await core.settled()
+        if evicted:
+            await core.store.delete([new.digest])
+        core.first.asked.clear()
+        core.clock.advance(FRESH)
+        await answer(core)
+        assert (await answer(core))[0] == new.digest
+        assert core.first.count("open") == opened
+
+
 @EVERY_TROUBLE
 async def test_whatever_ails_upstream_the_tag_is_answered_stale(tmp_path: Path, trouble: Refusal) -> None:
     async with running(tmp_path) as core:
@@ -228,6 +244,18 @@ async def test_what_is_too_stale_is_asked_for_first(tmp_path: Path) -> None:
         descriptor, outcome = await core.tags.resolve(TAG)
         assert (descriptor.digest, outcome.word, outcome.forwarded) == (new.digest, "miss", "stale")
         assert old.digest != new.digest
+
+
+async def test_a_trouble_that_is_over_keeps_nobody_from_asking(tmp_path: Path) -> None:
+    async with running(tmp_path, Setting(rules=[Rule("*", fresh=1.0, max_stale=10.0)])) as core:
+        await known(core)
+        core.first.faults = [Fault("resolve", refusal=Unavailable("down"), times=1)]
+        for seconds, word in ((5.0, "stale"), (10.0, "miss"), (2.0, "stale"), (0.0, "hit")):
+            core.clock.advance(seconds)
+            found = await core.tags.resolve(TAG)
+            assert (found.outcome.word, found.outcome.detail) == (word, "")
+            await core.settled()
+        assert core.first.count("resolve") == 3
 
 
 @EVERY_TROUBLE
@@ -298,6 +326,7 @@ async def test_offline_a_known_tag_is_answered_and_nobody_asked(tmp_path: Path) 
         for days in (0, 1, 1000):
             core.clock.advance(days * 86400)
             assert (await answer(core))[0] == image.digest
+            assert (await core.tags.resolve(TAG)).outcome.detail == ""
         assert core.first.asked == []
 
 

@@ -133,6 +133,30 @@ async def test_stopping_in_the_middle_of_a_question_is_no_error(tmp_path: Path) 
     assert complaints == []
 
 
+async def test_a_check_that_nobody_waits_for_may_fail_in_silence(tmp_path: Path) -> None:
+    with recorded() as complaints:
+        async with running(tmp_path) as core:
+            core.first.image(HERE, "latest")
+            await core.tags.resolve(TAG)
+            core.clock.advance(301)
+            core.first.faults = [Fault(refusal=Unavailable("down"))]
+            assert (await core.tags.resolve(TAG)).outcome.word == "stale"
+            await core.settled()
+    assert complaints == []
+
+
+async def test_a_question_that_is_stopped_before_it_is_asked_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        asking = asyncio.create_task(core.tags.resolve(TAG))
+        await asyncio.sleep(0)
+        core.supervisor.stop()
+        done, _ = await asyncio.wait([asking], timeout=5)  # only to fail rather than to hang
+        assert done == {asking}
+        with pytest.raises((asyncio.CancelledError, UpstreamTimeout)):
+            await asking
+        assert core.first.asked == []
+
+
 async def test_a_bug_in_the_middle_of_a_question_is_told_as_what_it_is(tmp_path: Path) -> None:
     """Not as a cancellation, which says that the client has left."""
     async with running(tmp_path, failed_tasks=1) as core:

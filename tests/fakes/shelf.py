@@ -76,6 +76,8 @@ class Shelf:
         """Answered instead of any list."""
         self.faults: list[Fault] = []
         self.asked: list[Question] = []
+        self.reading = 0
+        """Bodies that are open."""
 
     # filling it
 

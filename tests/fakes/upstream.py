@@ -57,7 +57,12 @@ class MemoryUpstream:
     @asynccontextmanager
     async def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AsyncIterator[MemoryBody]:
         fault = await self._asked("open", f"{pinned.repository.path}/{kind}/{pinned.digest}", start)
-        yield MemoryBody(self.shelf.open(kind, pinned, start, fault), fault)
+        body = MemoryBody(self.shelf.open(kind, pinned, start, fault), fault)
+        self.shelf.reading += 1
+        try:
+            yield body
+        finally:
+            self.shelf.reading -= 1
 
     async def listing(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
         await self._asked("listing", f"{repository.path}/{path}")

@@ -10,7 +10,7 @@ import pytest
 from edgeproxy.interfaces import Held
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
+from edgeproxy.oci.manifest import LARGEST_MANIFEST, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Repository, Tag
 from edgeproxy.store.catalog import TagRecord
 from edgeproxy.store.disk import DiskStore
@@ -97,6 +97,15 @@ async def test_an_adopted_manifest_still_needs_its_layers(store: DiskStore, swee
     held = store.catalog.held(digest)
     assert held is not None
     assert set(held.needs) == {Digest.of(b"{}"), Digest.of(b"layer")}
+
+
+async def test_what_is_too_long_for_a_manifest_is_none(store: DiskStore, sweep: Sweep) -> None:
+    manifest = image_manifest(b"{}", [b"layer"])
+    longest = await stray(store, manifest.ljust(LARGEST_MANIFEST))
+    longer = await stray(store, manifest.ljust(LARGEST_MANIFEST + 1))
+    await sweep.step()
+    needs = {held.digest: len(held.needs) for held in store.catalog.all_held()}
+    assert needs == {longest: 2, longer: 0}
 
 
 async def test_what_is_no_blob_of_ours_is_left_alone(store: DiskStore, sweep: Sweep) -> None:

@@ -55,13 +55,13 @@ def read(fd: int, size: int) -> bytes:
 
 
 def files_open_below(data: Path, *directories: str) -> list[str]:
-    """The files of a data directory that this process has open."""
+    """The files that this process has open of a data directory's directories, `.` being itself."""
     found = []
     for entry in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{entry}")
         except FileNotFoundError:  # the descriptor of the listing itself
             continue
-        if any(target.startswith(f"{data}/{directory}/") for directory in directories):
+        if any(target.startswith(f"{data / directory}/") for directory in directories):
             found.append(target)
     return found

@@ -185,16 +185,24 @@ async def test_blobs_are_paged_through_in_order(catalog: Catalog) -> None:
 # belief
 
 
-async def test_a_fact_is_believed_for_a_second_at_most(catalog: Catalog, another: Catalog, clock: ManualClock) -> None:
-    pinned = Pinned(HERE, DIGEST)
+async def test_a_tag_is_believed_for_a_second_at_most(catalog: Catalog, another: Catalog, clock: ManualClock) -> None:
     await catalog.put_tag(TAG, RECORD)
-    assert (catalog.tag(TAG), catalog.link("blobs", pinned)) == (RECORD, None)
+    assert catalog.tag(TAG) == RECORD
     await another.put_tag(TAG, MOVED)
+    clock.advance(0.99)
+    assert catalog.tag(TAG) == RECORD
+    clock.advance(0.01)
+    assert catalog.tag(TAG) == MOVED
+
+
+async def test_a_link_is_believed_for_a_second_at_most(catalog: Catalog, another: Catalog, clock: ManualClock) -> None:
+    pinned = Pinned(HERE, DIGEST)
+    assert catalog.link("blobs", pinned) is None
     await another.put_links([LINK])
     clock.advance(0.99)
-    assert (catalog.tag(TAG), catalog.link("blobs", pinned)) == (RECORD, None)
-    clock.advance(0.02)
-    assert (catalog.tag(TAG), catalog.link("blobs", pinned)) == (MOVED, LINK.descriptor)
+    assert catalog.link("blobs", pinned) is None
+    clock.advance(0.01)
+    assert catalog.link("blobs", pinned) == LINK.descriptor
 
 
 async def test_a_clock_that_was_set_back_prolongs_no_belief(

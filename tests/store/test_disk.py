@@ -101,16 +101,18 @@ async def test_a_small_blob_is_hot_once_it_is_kept(store: DiskStore) -> None:
     digest = await keep(store, TINY)
     assert store.recall(digest) == TINY
     assert await store.open(digest) == InMemory(TINY)
-    assert store.recall(await keep(store, LARGE)) is None
+    assert store.recall(await keep(store, bytes(SMALL))) is not None
+    assert store.recall(await keep(store, bytes(SMALL + 1))) is None
 
 
-async def test_a_small_blob_is_hot_once_it_was_read(tmp_path: Path, clock: ManualClock) -> None:
+@pytest.mark.parametrize("body", [b"", TINY, bytes(SMALL)], ids=len)
+async def test_a_small_blob_is_hot_once_it_was_read(tmp_path: Path, clock: ManualClock, body: bytes) -> None:
     async with opened(tmp_path, clock) as first:
-        digest = await keep(first, TINY)
+        digest = await keep(first, body)
     async with opened(tmp_path, clock) as second:
         assert second.recall(digest) is None
-        assert await second.open(digest) == InMemory(TINY)
-        assert second.recall(digest) == TINY
+        assert await second.open(digest) == InMemory(body)
+        assert second.recall(digest) == body
 
 
 async def test_without_memory_every_blob_is_a_file(tmp_path: Path, clock: ManualClock) -> None:

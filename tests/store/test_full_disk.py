@@ -58,6 +58,8 @@ async def test_a_commit_without_room_for_its_row_is_full(cramped: DiskStore) -> 
             await writer.commit([Digest.of(bytes([number])) for number in range(100)])
     finally:
         await writer.close(keep=False)
+    assert cramped.catalog.held(Digest.of(b"small")) is None
+    assert list(cramped.layout.files()) == []
 
 
 async def test_the_catalogue_says_that_it_is_full(cramped: DiskStore) -> None:

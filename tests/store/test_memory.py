@@ -50,6 +50,15 @@ def test_no_entry_is_larger_than_the_budget() -> None:
     assert MemoryTier(50, 100).largest <= 50
 
 
+def test_it_fills_to_the_last_byte() -> None:
+    tier = MemoryTier(2 * (OVERHEAD + 10), 1000)
+    tier.put(DIGESTS[0], bytes(10))
+    tier.put(DIGESTS[1], bytes(10))
+    assert tier.get(DIGESTS[0]) == bytes(10)
+    tier.put(DIGESTS[2], bytes(1))
+    assert tier.get(DIGESTS[1]) is None
+
+
 def test_what_cannot_stay_drives_nothing_out() -> None:
     tier = MemoryTier(1000, 1000)
     tier.put(DIGESTS[0], bytes(10))

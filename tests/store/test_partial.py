@@ -1,6 +1,8 @@
 """Files that are still growing."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,14 @@ async def test_a_partial_that_cannot_be_read_leaves_nothing_open(store: DiskStor
     assert files_open_below(store.layout.data, "partial") == []
 
 
+async def test_a_file_that_somebody_took_away_is_freed_already(store: DiskStore) -> None:
+    writer = await store.create(DIGEST)
+    await writer.write(BODY)
+    store.layout.partial_of(DIGEST).unlink()
+    await writer.close(keep=False)
+    assert store.growing == set()
+
+
 # those nobody came back for
 
 
@@ -157,6 +167,39 @@ async def test_all_that_are_too_old_leave(store: DiskStore) -> None:
     await leave(store, {b"a": 10.0, b"b": 20.0, b"c": 30.0})
     assert await store.drop_idle_partials(0, keep_since=20.0) == 100
     assert left(store) == {Digest.of(b"b"), Digest.of(b"c")}
+
+
+class Hesitant(set[Digest]):
+    """Lets a thread that looks whether a digest is in it wait before it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked, self.go_on = threading.Event(), threading.Event()
+
+    def __contains__(self, digest: object) -> bool:
+        found = super().__contains__(digest)
+        if threading.current_thread() is not threading.main_thread():
+            self.looked.set()
+            assert self.go_on.wait(60)
+        return found
+
+
+async def test_one_that_is_taken_up_again_meanwhile_stays(store: DiskStore) -> None:
+    await leave(store, {BODY: 5.0})
+    store.growing = growing = Hesitant()
+    dropping = asyncio.create_task(store.drop_idle_partials(10**9))
+    looking = asyncio.create_task(asyncio.to_thread(growing.looked.wait))
+    await asyncio.wait([dropping, looking], return_when=asyncio.FIRST_COMPLETED)
+    writer = await store.create(DIGEST)
+    growing.go_on.set()
+    growing.looked.set()
+    await asyncio.gather(dropping, looking)
+    await writer.write(BODY)
+    try:
+        await writer.commit()
+    finally:
+        await writer.close(keep=False)
+    assert store.catalog.held(DIGEST) is not None
 
 
 async def test_one_that_is_written_stays(store: DiskStore) -> None:

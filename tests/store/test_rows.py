@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproxy.store.rows import Rows
+from tests.store.stores import files_open_below
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], max_codepoint=0x10FFFE), max_size=6)
 KEYS = st.text(st.sampled_from("ab /!-é\U0001f4a9"), min_size=1, max_size=4)
@@ -54,6 +55,14 @@ def test_rows_outlive_the_process(tmp_path: Path) -> None:
     again = Rows(tmp_path)
     assert again.get("key") == "xx"
     again.close()
+
+
+def test_closing_closes_the_database(tmp_path: Path) -> None:
+    rows = Rows(tmp_path)
+    rows.put("key", "value")
+    assert files_open_below(tmp_path, ".") != []
+    rows.close()
+    assert files_open_below(tmp_path, ".") == []
 
 
 @given(TEXT, TEXT)

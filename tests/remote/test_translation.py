@@ -1,0 +1,189 @@
+"""What upstreams say, in our own words: statuses, headers, garbage and silence."""
+
+import asyncio
+import socket
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import (
+    BlobUnknown,
+    LoopDetected,
+    ManifestUnknown,
+    NameUnknown,
+    RangeInvalid,
+    Refusal,
+    RouteUnknown,
+    TooManyRequests,
+    Unavailable,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+)
+from edgeproxy.oci.manifest import OCI_MANIFEST
+from edgeproxy.oci.passage import passed
+from edgeproxy.remote.registry import Timeouts
+from tests.remote.scripted import BODY, PINNED, REPOSITORY, TAG, always, content, raw, registry_at, serving
+
+DIGEST = Digest.of(b"manifest")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, Unavailable),
+        (401, UpstreamUnauthorized),
+        (403, UpstreamUnauthorized),
+        (404, BlobUnknown),
+        (405, Unavailable),
+        (416, RangeInvalid),
+        (429, TooManyRequests),
+        (500, Unavailable),
+        (502, Unavailable),
+        (503, Unavailable),
+        (508, LoopDetected),
+        (204, Unavailable),
+    ],
+)
+async def test_a_status_is_a_refusal_of_our_own(status: int, kind: type[Refusal]) -> None:
+    async with serving(always(status)) as server, registry_at(server.url) as registry:
+        with pytest.raises(Refusal) as opened:
+            await content(registry)
+        with pytest.raises(Refusal) as stated:
+            await registry.stat("blobs", PINNED)
+    assert (type(opened.value), type(stated.value)) == (kind, kind)
+
+
+async def test_what_is_absent_is_named_for_what_it_is() -> None:
+    async with serving(always(404)) as server, registry_at(server.url) as registry:
+        with pytest.raises(ManifestUnknown, match=r"registry.test/team/app:1.0"):
+            await registry.resolve(TAG)
+        with pytest.raises(ManifestUnknown, match=PINNED.digest):
+            await registry.stat("manifests", PINNED)
+        with pytest.raises(NameUnknown, match=r"registry.test/team/app"):
+            await registry.listing(REPOSITORY, "tags/list", [])
+        with pytest.raises(RouteUnknown):
+            await registry.listing(REPOSITORY, f"referrers/{PINNED.digest}", [])
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [({"Retry-After": "17"}, 17.0), ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, None), ({}, None)],
+)
+async def test_a_limit_says_when_to_come_again(header: dict[str, str], seconds: float | None) -> None:
+    async with serving(always(429, headers=header)) as server, registry_at(server.url) as registry:
+        with pytest.raises(TooManyRequests) as caught:
+            await registry.resolve(TAG)
+    assert caught.value.retry_after == seconds
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        url = URL(f"http://127.0.0.1:{closed.getsockname()[1]}")
+    async with registry_at(url) as registry:
+        with pytest.raises(Unavailable, match=r"registry.test cannot be reached") as caught:
+            await registry.resolve(TAG)
+    assert type(caught.value) is Unavailable
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", b"\xff" * 99]
+)
+async def test_what_is_no_answer_is_unavailable(text: bytes) -> None:
+    async with raw(text) as url, registry_at(url) as registry:
+        with pytest.raises(Unavailable, match=r"registry.test cannot be reached"):
+            await registry.stat("blobs", PINNED)
+
+
+async def test_silence_is_a_timeout() -> None:
+    async with raw(b"", then=asyncio.Event()) as url, registry_at(url, timeouts=Timeouts(5, 0.05, 5)) as registry:
+        with pytest.raises(UpstreamTimeout, match=r"does not answer within 0.05 s"):
+            await registry.resolve(TAG)
+
+
+@pytest.mark.parametrize("form", [b"Content-Length: 20", b"Transfer-Encoding: chunked"])
+async def test_a_stall_is_a_timeout(form: bytes) -> None:
+    chunk = b"5\r\n01234\r\n" if b"chunked" in form else b"01234"
+    head = b"HTTP/1.1 200 OK\r\n" + form + b"\r\n\r\n"
+    async with (
+        raw(head + chunk, then=asyncio.Event()) as url,
+        registry_at(url, timeouts=Timeouts(5, 5, 0.05)) as registry,
+        registry.open("blobs", PINNED) as body,
+    ):
+        chunks = body.chunks()
+        assert await anext(chunks) == b"01234"
+        with pytest.raises(UpstreamTimeout, match="stalls in the middle"):
+            await anext(chunks)
+
+
+@pytest.mark.parametrize("form", [b"Content-Length: 20", b"Transfer-Encoding: chunked"])
+async def test_a_body_that_is_cut_short_is_no_end(form: bytes) -> None:
+    chunk = b"5\r\n01234\r\n" if b"chunked" in form else b"01234"
+    async with (
+        raw(b"HTTP/1.1 200 OK\r\n" + form + b"\r\n\r\n" + chunk) as url,
+        registry_at(url) as registry,
+    ):
+        with pytest.raises(Unavailable, match="broke off in the middle") as caught:
+            await content(registry)
+    assert type(caught.value) is Unavailable
+
+
+async def test_a_head_with_all_fields_is_enough() -> None:
+    fields = {"Docker-Content-Digest": str(DIGEST), "Content-Type": OCI_MANIFEST}
+    async with serving(always(body=b"manifest", headers=fields)) as server, registry_at(server.url) as registry:
+        assert await registry.resolve(TAG) == (OCI_MANIFEST, DIGEST, 8)
+    (asked,) = server.asked
+    assert (asked.method, asked.target) == ("HEAD", "/v2/team/app/manifests/1.0")
+    assert asked.headers["Accept"].startswith("application/vnd.oci.image.index.v1+json, ")
+
+
+@pytest.mark.parametrize("digest", [None, "sha256:short", "md5:00", ""])
+async def test_without_a_digest_in_the_head_the_body_is_asked_for(digest: str | None) -> None:
+    fields = {"Content-Type": OCI_MANIFEST} | ({} if digest is None else {"Docker-Content-Digest": digest})
+    async with serving(always(body=b"manifest", headers=fields)) as server, registry_at(server.url) as registry:
+        assert await registry.resolve(TAG) == (OCI_MANIFEST, DIGEST, 8)
+    assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
+
+
+async def test_an_answer_larger_than_any_manifest_is_not_held() -> None:
+    async with serving(always(body=bytes(4 * 1024 * 1024 + 1))) as server, registry_at(server.url) as registry:
+        with pytest.raises(Unavailable, match="sends more than the 4194304 bytes"):
+            await registry.resolve(TAG)
+        with pytest.raises(Unavailable, match="sends more than the 4194304 bytes"):
+            await registry.listing(REPOSITORY, "tags/list", [])
+
+
+async def test_a_listing_is_handed_on_with_its_query_and_whether_there_is_more() -> None:
+    more = {"Link": '</v2/team/app/tags/list?n=1&last=a>; rel="next"'}
+    async with serving(always(body=b"{}", headers=more)) as server, registry_at(server.url) as registry:
+        assert await registry.listing(REPOSITORY, "tags/list", [("n", "1"), ("last", "a b")]) == (b"{}", True)
+        server.answer = always(body=b"{}")
+        assert await registry.listing(REPOSITORY, "tags/list", []) == (b"{}", False)
+    assert [asked.target for asked in server.asked] == ["/v2/team/app/tags/list?n=1&last=a+b", "/v2/team/app/tags/list"]
+
+
+async def test_who_was_passed_is_sent_on() -> None:
+    async with serving(always(404)) as server, registry_at(server.url) as registry:
+        for before in ("", "front; hops=1, middle"):
+            passed.set(before)
+            with pytest.raises(BlobUnknown):
+                await content(registry)
+    assert [asked.headers["CDN-Loop"] for asked in server.asked] == ["this-proxy", "front; hops=1, middle, this-proxy"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+async def test_a_body_is_never_decoded(coding: str) -> None:
+    async def encoded(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=BODY, headers={"Content-Encoding": coding})
+
+    async with serving(encoded) as server, registry_at(server.url) as registry:
+        assert await content(registry) == BODY
+    assert server.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_path_before_the_registrys_own_is_kept() -> None:
+    async with serving(always(404)) as server, registry_at(server.url / "hub" / "") as registry:
+        with pytest.raises(BlobUnknown):
+            await content(registry)
+    assert server.asked[0].target == f"/hub/v2/team/app/blobs/{PINNED.digest}"
