@@ -137,7 +137,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         daemon = _build(config, supervisor, session, traffic)
         server = PullServer(daemon.pull, traffic)
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready), access_log=None)
-        pulls = web.ServerRunner(server, shutdown_timeout=config.timeout.drain)
+        pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -117,7 +117,7 @@ class Room:
         self._spawn = spawn
         self._traffic = traffic
         self._promised = 0
-        self._evicting: asyncio.Task[int] | None = None
+        self._evicting: asyncio.Future[int] | None = None
 
     def used(self) -> int:
         """Bytes of blobs and of broken downloads that are kept to be resumed."""
@@ -165,8 +165,17 @@ class Room:
     async def _evict(self, excess: int) -> int:
         """Bytes freed. Who asks while an eviction is under way shares it."""
         if self._evicting is None or self._evicting.done():
-            self._evicting = asyncio.create_task(self._evict_now(excess), name="evict")
+            self._evicting = freed = asyncio.get_running_loop().create_future()
+            freed.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting
+            self._spawn(self._evict_into(freed, excess), "evict").add_done_callback(lambda _: freed.cancel())
         return await asyncio.shield(self._evicting)
+
+    async def _evict_into(self, freed: asyncio.Future[int], excess: int) -> None:
+        try:
+            freed.set_result(await self._evict_now(excess))
+        except Exception as error:
+            freed.set_exception(error)
+            raise
 
     async def _evict_now(self, excess: int) -> int:
         freed = await self._store.drop_idle_partials(excess)

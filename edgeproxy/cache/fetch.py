@@ -19,7 +19,7 @@ from edgeproxy.oci.errors import (
     Unavailable,
     unknown,
 )
-from edgeproxy.oci.manifest import LARGEST_MANIFEST, Descriptor, children, media_type
+from edgeproxy.oci.manifest import LARGEST_MANIFEST, Descriptor, children, is_foreign, media_type
 from edgeproxy.oci.reference import Pinned
 from edgeproxy.store.catalog import Catalog, Link
 
@@ -78,7 +78,11 @@ class Fetch:
 
     async def _store_manifest(self, pinned: Pinned, body: bytes, declared: str) -> None:
         named = children(body)
-        links = [Link(child.kind, pinned.repository, child.descriptor) for child in named]
+        links = [
+            Link(child.kind, pinned.repository, child.descriptor)
+            for child in named
+            if not is_foreign(child.descriptor.media_type)  # no registry checks that those may be shown
+        ]
         own = Link("manifests", pinned.repository, Descriptor(declared, pinned.digest, len(body)))
         await self._catalog.put_links([*links, own])
         writer = await self._store.create(pinned.digest)

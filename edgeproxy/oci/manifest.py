@@ -51,6 +51,11 @@ def media_type(body: bytes, declared: str) -> str:
     return own if isinstance(own, str) else declared
 
 
+def is_foreign(media_type: str) -> bool:
+    """Whether a layer is kept elsewhere (image-spec, layer.md#non-distributable-layers): a name, and no more."""
+    return "nondistributable" in media_type or ".foreign." in media_type
+
+
 def referrers_index(manifests: list[Mapping[str, Any]]) -> bytes:
     """The answer of the referrers API (distribution-spec, spec.md#listing-referrers)."""
     return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}).encode()

@@ -283,5 +283,7 @@ def once(file: Path, content: str) -> str:
     try:
         return file.read_text().strip()
     except FileNotFoundError:
-        file.write_text(content + "\n")
+        aside = file.with_name(f"{file.name}.new")
+        aside.write_text(content + "\n")
+        aside.rename(file)
         return content

@@ -1,5 +1,6 @@
 """How a flight gets its bytes."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ from edgeproxy.oci.errors import (
 )
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned
-from tests.cache.core import HERE, Core, Setting, running
+from tests.cache.core import HERE, Core, Setting, running, until
 from tests.fakes.shelf import CONFIG, LAYER, Fault, image_index, image_manifest
-from tests.store.stores import content
+from tests.store.stores import content, keep
 
 BODY = bytes(range(256)) * 2048
 SIZE = len(BODY)
@@ -160,6 +161,21 @@ async def test_the_smallest_blobs(tmp_path: Path, size: int) -> None:
         assert (await core.get("blobs", pinned)) == (BODY[:size], ("hit", None, "", ""))
 
 
+async def test_room_is_made_while_the_bytes_arrive(tmp_path: Path) -> None:
+    async with running(tmp_path, Setting(budget=SIZE + 1000)) as core:
+        await keep(core.store, b"x" * 100_000)
+        core.clock.advance(86400)
+        core.first.blob(HERE, BODY)
+        core.first.faults = [fault := Fault("open", hold=asyncio.Event(), at=1000)]
+        flight = core.fly(PINNED)
+        await until(lambda: core.traffic.evictions > 0)
+        assert flight.size == SIZE
+        assert flight.released < SIZE
+        assert fault.hold is not None
+        fault.hold.set()
+        await flight.landed()
+
+
 # wrong content
 
 
@@ -182,7 +198,7 @@ async def test_wrong_content_is_counted_and_nothing_of_it_kept(tmp_path: Path, f
         with pytest.raises(DigestMismatch):
             await core.get("blobs", PINNED)
         await core.settled()
-        assert core.traffic.mismatches == 1
+        assert (core.traffic.mismatches, core.first.count("open")) == (1, 1)
         assert (core.store.layout.partials(), core.catalog.all_held()) == ([], [])
         core.first.faults = []
         assert (await core.get("blobs", PINNED))[0] == BODY

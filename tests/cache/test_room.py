@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned
 from edgeproxy.store.catalog import Link
-from tests.cache.core import HERE, Core, Setting, running
+from tests.cache.core import HERE, Core, Setting, running, until
 from tests.store.disks import small_disk
 from tests.store.stores import content, keep
 
@@ -271,3 +272,15 @@ async def test_who_stops_waiting_for_room_leaves_no_promise(tmp_path: Path, step
         await core.settled()
         async with core.room.kept(10 * KB):
             assert held(core).isdisjoint(digests)
+
+
+async def test_stopping_in_the_middle_of_an_eviction_leaves_no_task(tmp_path: Path) -> None:
+    gate = threading.Event()
+    async with running(tmp_path, TEN) as core:
+        await hold(core, *range(10))
+        busy = asyncio.create_task(core.catalog.change(lambda rows: gate.wait(60)))
+        core.spawn(core.room.tidy(), "tidy")
+        await until(lambda: "evict" in {task.get_name() for task in asyncio.all_tasks()})
+        core.supervisor.stop()
+        gate.set()
+        await busy

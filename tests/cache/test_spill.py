@@ -53,6 +53,15 @@ async def test_a_full_disk_makes_room_of_what_is_worth_least(tmp_path: Path) -> 
         assert core.first.count("open") == 1
 
 
+async def test_a_full_disk_makes_room_for_what_nobody_announced(tmp_path: Path) -> None:
+    async with cramped(tmp_path, *OLD) as core:
+        core.first.faults = [Fault("open", announces="nothing")]
+        assert (await core.get("blobs", PINNED))[0] == BODY
+        await core.settled()
+        assert await content(core.store, PINNED.digest) == BODY
+        assert core.first.count("open") == 1
+
+
 async def test_where_nothing_may_go_the_rest_passes_through(tmp_path: Path) -> None:
     async with cramped(tmp_path) as core:
         assert (await core.get("blobs", PINNED))[0] == BODY

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import BlobUnknown, RangeInvalid, document, unknown
-from edgeproxy.oci.manifest import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, children, media_type, referrers_of
+from edgeproxy.oci.manifest import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, children, is_foreign, media_type, referrers_of
 from edgeproxy.oci.passage import has_passed, passed, passing
 
 JSON = st.recursive(
@@ -80,3 +80,15 @@ def test_the_way_is_sent_on() -> None:
     token = passed.set("you")
     assert passing("me") == "you, me"
     passed.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", True),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", True),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", False),
+    ],
+)
+def test_layers_that_are_kept_elsewhere(kind: str, expected: bool) -> None:
+    assert is_foreign(kind) == expected

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -44,8 +44,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate() -> Gate:
-    return Gate()
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
 
 
 async def cancel_within(work: Coroutine[Any, Any, object], gate: Gate) -> None:
@@ -89,7 +91,12 @@ async def test_committing_behind_another_change(store: DiskStore, gate: Gate, ke
     writer = await store.create(digest)
     await writer.write(BODY)
     busy = asyncio.create_task(store.catalog.change(lambda rows: gate.hold()))
-    await cancel_within(writer.commit(), gate)
+    committing = asyncio.create_task(writer.commit())
+    await asyncio.to_thread(gate.entered.wait)
+    committing.cancel()  # while it syncs the file, or while it waits for the catalogue's writer
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
     await busy
     await writer.close(keep=keep)
     assert files_open_below(store.layout.data, "partial", "blobs") == []
