@@ -187,7 +187,8 @@ async def _listening(runner: web.BaseRunner, address: tuple[str, int], key: str)
         try:
             await web.TCPSite(runner, *address, backlog=1024, reuse_address=True).start()
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+            # asyncio words a failed bind at length; a failed look-up has a number of its own, and its own words.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             raise CannotStart(
                 f"cannot listen on {address[0]}:{address[1]} ({key}): {reason}; "
                 f"set {key}, or EDGEPROXY_{key.upper()}, to another address"

@@ -32,6 +32,16 @@ async def test_a_port_in_use(tmp_path: Path, key: str) -> None:
     assert f"EDGEPROXY_{key.upper()}" in ended.words, "it does not say what to do"
 
 
+async def test_a_name_that_is_no_host(tmp_path: Path) -> None:
+    file = tmp_path / "edgeproxy.toml"
+    file.write_text(f'admin = "127.0.0.1:{free_port()}"\ndata = "{tmp_path / "data"}"\n')
+    ended = await command("serve", "-c", file, env={"EDGEPROXY_LISTEN": "[::zz]:5000"})
+    assert ended.code == 1
+    assert "cannot listen on ::zz:5000 (listen): " in only_words(ended)
+    assert "Unknown error" not in ended.words
+    assert "EDGEPROXY_LISTEN" in ended.words
+
+
 async def test_a_data_directory_of_another_format_is_left_as_it_is(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

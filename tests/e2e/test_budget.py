@@ -42,6 +42,7 @@ async def test_the_budget_holds(tmp_path: Path, registry: DockerRegistry) -> Non
         assert most <= BUDGET + 2 * CLIENTS * BLOB
         assert await proxy.metric("edgeproxy_evictions_total") > 0
         await proxy.stop()
+    assert proxy.bytes_on_disk() <= BUDGET
     for file in (proxy.data / "blobs").rglob("*"):
         if file.is_file():
             assert digest_of(file.read_bytes())[7:] == file.name, "a torn blob"

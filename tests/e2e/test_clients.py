@@ -1,52 +1,45 @@
 """Real clients pull real images through the proxy, and again when the upstream is gone."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
-from tests.parts.clients import Client, Skopeo, containerd, containers
+from tests.parts.clients import CLIENTS, Client, client
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import ACCEPT, OCI_INDEX, Gallery, digest_of
 from tests.parts.registry import DockerRegistry
 
 REGISTRY = "registry.test"
-IMAGES = ("team/index:1.0", "team/docker:1.0", "team/zstd:1.0")
 
 
-@asynccontextmanager
-async def clients(directory: Path, mirror: str) -> AsyncIterator[list[Client]]:
-    async with AsyncExitStack() as stack:
-        yield [
-            Skopeo(directory, mirror),
-            stack.enter_context(containers("podman", directory, mirror, REGISTRY)),
-            stack.enter_context(containers("buildah", directory, mirror, REGISTRY)),
-            await stack.enter_async_context(containerd(directory, mirror, REGISTRY)),
-        ]
+async def pull_all(someone: Client, gallery: Gallery) -> None:
+    """Into an empty client, which then has exactly what was pushed."""
+    await someone.empty()
+    pushed = {"team/index:1.0": gallery.index, "team/docker:1.0": gallery.docker, "team/zstd:1.0": gallery.zstd}
+    for image, expected in pushed.items():
+        await someone.pull(REGISTRY, image)
+        assert await someone.digest(REGISTRY, image) == expected.digest
 
 
-async def test_every_client_pulls_with_and_without_upstream(
-    tmp_path: Path, registry: DockerRegistry, gallery: Gallery
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_client_pulls_with_and_without_upstream(
+    name: str, tmp_path: Path, registry: DockerRegistry, gallery: Gallery
 ) -> None:
     async with (
         Edgeproxy(tmp_path / "edge", {REGISTRY: registry.url}) as proxy,
-        clients(tmp_path, proxy.url) as everybody,
+        client(name, tmp_path, proxy.url, REGISTRY) as someone,
     ):
-        for client in everybody:
-            for image in IMAGES:
-                await client.pull(REGISTRY, image)
+        await pull_all(someone, gallery)
+        for pushed in (gallery.index.children[0], gallery.docker, gallery.zstd):
+            for blob in pushed.blobs:
+                assert len(registry.asked("GET", blob)) == 1, f"{blob} was not fetched just once"
         await registry.stop()
+        await pull_all(someone, gallery)
         await proxy.stop()
         await proxy.start()
-        for client in everybody:
-            await client.empty()
-            for image in IMAGES:
-                await client.pull(REGISTRY, image)
-    for pushed in (gallery.index.children[0], gallery.docker, gallery.zstd):
-        for blob in pushed.blobs:
-            assert len(registry.asked("GET", blob)) <= 1, f"{blob} was fetched more than once"
+        await pull_all(someone, gallery)
 
 
 async def test_an_artifact_and_its_referrers_outlive_upstream(
@@ -67,8 +60,7 @@ async def test_an_artifact_and_its_referrers_outlive_upstream(
             for path in (f"manifests/{gallery.artifact.digest}", *(f"blobs/{b}" for b in gallery.artifact.blobs)):
                 async with session.get(f"{proxy.url}/v2/team/index/{path}") as answer:
                     assert digest_of(await answer.read()) == path.split("/")[1]
-            if registry.asked("GET", "referrers"):
-                await registry.stop()
+            await registry.stop()
 
 
 async def test_all_addressings_mean_the_same(tmp_path: Path, registry: DockerRegistry, gallery: Gallery) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -87,6 +88,26 @@ async def test_a_range_of_a_cold_blob_waits_for_its_bytes_only(
     assert len(relay.asked("GET", digest_of(blob))) == 1
 
 
+async def test_pieces_asked_for_at_once_are_one_download(
+    proxy: Edgeproxy, relay: RecordingRelay, session: aiohttp.ClientSession, blob: bytes
+) -> None:
+    """As containerd 2.3 does: open-ended ranges of one cold blob, each connection reset when its piece is there."""
+    piece = SIZE // 12
+
+    async def take(start: int) -> bytes:
+        async with session.get(url_of(proxy, blob), headers={"Range": f"bytes={start}-"}) as answer:
+            assert answer.status == 206
+            taken = await answer.content.readexactly(piece)
+            answer.close()
+            return taken
+
+    async with asyncio.timeout(60):
+        pieces = await asyncio.gather(*(take(start) for start in range(0, SIZE, piece)))
+    assert b"".join(pieces) == blob
+    (fetch,) = relay.asked("GET", digest_of(blob))
+    assert fetch.range is None
+
+
 async def test_a_leaving_client_stops_nothing(
     proxy: Edgeproxy, relay: RecordingRelay, session: aiohttp.ClientSession, blob: bytes
 ) -> None:
@@ -95,8 +116,12 @@ async def test_a_leaving_client_stops_nothing(
     async with session.get(url_of(proxy, blob)) as answer:
         await answer.content.readexactly(1)
         answer.close()
+    async with session.get(f"{proxy.url}/v2/") as answer:
+        assert answer.status == 200, "and so the proxy has seen the client leave, while upstream still sends"
+    (fetch,) = relay.asked("GET", digest_of(blob))
     hold.set()
-    await wait_until(lambda: relay.exchanges[-1].ended, "the download goes on")
+    await wait_until(lambda: fetch.ended, "the download goes on")
+    assert fetch.sent == SIZE
     async with session.get(url_of(proxy, blob)) as answer:
         assert await answer.read() == blob
     assert len(relay.asked("GET", digest_of(blob))) == 1
@@ -118,27 +143,42 @@ async def test_a_broken_transfer_goes_on_unseen(
 
 
 async def test_a_wrong_digest_reaches_nobody_whole(
-    proxy: Edgeproxy, registry: DockerRegistry, session: aiohttp.ClientSession, blob: bytes
+    proxy: Edgeproxy,
+    registry: DockerRegistry,
+    relay: RecordingRelay,
+    session: aiohttp.ClientSession,
+    blob: bytes,
 ) -> None:
+    """Not the one who caused the download, nor those who joined it; and nothing of it is kept."""
     wrong = bytearray(blob)
     wrong[SIZE // 2] ^= 1
     registry.blob_file(digest_of(blob)).write_bytes(wrong)
-    async with session.get(url_of(proxy, blob)) as answer:
-        received = bytearray()
-        try:
-            async for chunk in answer.content.iter_any():
-                received += chunk
-        except aiohttp.ClientPayloadError:
-            broken = True
-        else:
-            broken = False
-    assert broken
-    assert len(received) < SIZE
+    hold = asyncio.Event()
+    relay.faults.append(Fault(path=digest_of(blob), method="GET", at=SIZE // 2, hold=hold))
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        answers = [await stack.enter_async_context(session.get(url_of(proxy, blob))) for _ in range(5)]
+        hold.set()
+        received = await asyncio.gather(*(until_broken_off(answer) for answer in answers))
+    assert all(size < SIZE for size in received)
     assert await proxy.metric("edgeproxy_digest_mismatches_total") == 1
     assert proxy.bytes_on_disk() == 0
     registry.blob_file(digest_of(blob)).write_bytes(blob)
     async with session.get(url_of(proxy, blob)) as answer:
         assert await answer.read() == blob
+
+
+async def until_broken_off(answer: aiohttp.ClientResponse) -> int:
+    """How many bytes came; a body that ends as announced is a failure."""
+    received = 0
+
+    async def receive() -> None:
+        nonlocal received
+        async for chunk in answer.content.iter_any():
+            received += len(chunk)
+
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await receive()
+    return received
 
 
 async def test_an_unreachable_upstream_is_an_error_in_words(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from tests.parts.images import digest_of
 from tests.parts.processes import Process, need, run
 
 _UNREACHABLE = "http://127.0.0.1:9"
@@ -21,23 +22,42 @@ class Client(Protocol):
         """Pull `image`, as `repository:tag`; raises `CommandError` with all that the client said."""
         ...
 
+    async def digest(self, registry: str, image: str) -> str:
+        """Of the manifest or index that the pulled `image` is, by the client's own account."""
+        ...
+
     async def empty(self) -> None:
         """Forget everything that was pulled."""
         ...
 
 
 class Skopeo:
-    """Asks the mirror itself, with the registry in the path."""
+    """Copies every platform into a directory. Unless `configured`, the mirror is named in each reference.
 
-    def __init__(self, directory: Path, mirror: str) -> None:
+    Configured, the mirror stands in registries.conf, and references name the registry.
+    """
+
+    def __init__(self, directory: Path, mirror: str, registry: str, configured: bool) -> None:
         need("skopeo")
-        self._target = directory / "skopeo"
-        self._mirror = mirror.removeprefix("http://")
+        self._home = directory / "skopeo"
+        self._home.mkdir(parents=True)
+        self._target = self._home / "image"
+        self._place = "" if configured else mirror.removeprefix("http://") + "/"
+        self._conf = _registries_conf(self._home, mirror, registry)
 
     async def pull(self, registry: str, image: str) -> None:
         await self.empty()
-        source = f"docker://{self._mirror}/{registry}/{image}"
-        await run("skopeo", "copy", "--quiet", "--all", "--src-tls-verify=false", source, f"dir:{self._target}")
+        settings: list[str | Path] = ["--registries-conf", self._conf, "--insecure-policy"]
+        words: list[str | Path] = ["copy", "--quiet", "--all", "--src-tls-verify=false"]
+        source = f"docker://{self._place}{registry}/{image}"
+        await run("skopeo", *settings, *words, source, f"dir:{self._target}")
+
+    async def digest(self, registry: str, image: str) -> str:
+        """Every blob that was copied is looked at, too."""
+        for file in self._target.iterdir():
+            if len(file.name) == 64:
+                assert digest_of(file.read_bytes()) == f"sha256:{file.name}"
+        return digest_of((self._target / "manifest.json").read_bytes())
 
     async def empty(self) -> None:
         shutil.rmtree(self._target, ignore_errors=True)
@@ -52,24 +72,36 @@ class Containers:
         self._home = directory / program
         self._home.mkdir(parents=True)
         self._run = runroot
-        self._conf = self._home / "registries.conf"
-        self._conf.write_text(
-            f'[[registry]]\nprefix = "{registry}"\nlocation = "{_UNREACHABLE.removeprefix("http://")}"\n'
-            "insecure = true\n"
-            f'[[registry.mirror]]\nlocation = "{mirror.removeprefix("http://")}/{registry}"\ninsecure = true\n'
-        )
+        self._conf = _registries_conf(self._home, mirror, registry)
         self._policy = self._home / "policy.json"
         self._policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
 
     async def pull(self, registry: str, image: str) -> None:
+        await self._ask("pull", "--quiet", "--signature-policy", self._policy, f"{registry}/{image}")
+
+    async def digest(self, registry: str, image: str) -> str:
+        named = await self._ask("images", "--digests", "--format", "{{.Digest}}", f"{registry}/{image}")
+        return named.strip()
+
+    async def _ask(self, *words: str | Path) -> str:
         where: list[str | Path] = ["--root", self._home / "root", "--runroot", self._run, "--storage-driver", "vfs"]
         if self._program == "podman":
             where += ["--cgroup-manager", "cgroupfs", "--events-backend", "none"]
-        words: list[str | Path] = ["pull", "--quiet", "--signature-policy", self._policy, f"{registry}/{image}"]
-        await run(self._program, *where, *words, env={"CONTAINERS_REGISTRIES_CONF": str(self._conf)})
+        return await run(self._program, *where, *words, env={"CONTAINERS_REGISTRIES_CONF": str(self._conf)})
 
     async def empty(self) -> None:
         shutil.rmtree(self._home / "root", ignore_errors=True)
+
+
+def _registries_conf(directory: Path, mirror: str, registry: str) -> Path:
+    """Where `registry` is asked for at the mirror, by a path prefix, and at no other place."""
+    conf = directory / "registries.conf"
+    conf.write_text(
+        f'[[registry]]\nprefix = "{registry}"\nlocation = "{_UNREACHABLE.removeprefix("http://")}"\n'
+        "insecure = true\n"
+        f'[[registry.mirror]]\nlocation = "{mirror.removeprefix("http://")}/{registry}"\ninsecure = true\n'
+    )
+    return conf
 
 
 @contextmanager
@@ -92,6 +124,10 @@ class Containerd:
     async def pull(self, registry: str, image: str) -> None:
         hosts = ["--hosts-dir", str(self._hosts), "--snapshotter", "native"]
         await self.ctr("images", "pull", *hosts, f"{registry}/{image}")
+
+    async def digest(self, registry: str, image: str) -> str:
+        listed = await self.ctr("images", "list", f"name=={registry}/{image}")
+        return listed.splitlines()[1].split()[2]
 
     async def empty(self) -> None:
         names = (await self.ctr("images", "list", "--quiet")).split()
@@ -122,3 +158,22 @@ async def containerd(directory: Path, mirror: str, registry: str) -> AsyncIterat
         yield Containerd(home, process, hosts)
     finally:
         await process.stop()
+
+
+CLIENTS = ("skopeo", "skopeo-configured", "podman", "buildah", "containerd")
+
+
+@asynccontextmanager
+async def client(name: str, directory: Path, mirror: str, registry: str) -> AsyncIterator[Client]:
+    """One of `CLIENTS`, which has pulled nothing yet."""
+    match name:
+        case "skopeo" | "skopeo-configured":
+            yield Skopeo(directory, mirror, registry, configured=name == "skopeo-configured")
+        case "podman" | "buildah":
+            with containers(name, directory, mirror, registry) as pulled:
+                yield pulled
+        case "containerd":
+            async with containerd(directory, mirror, registry) as daemon:
+                yield daemon
+        case _:
+            raise ValueError(f"no client is called {name}")

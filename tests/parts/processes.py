@@ -139,9 +139,10 @@ class Process:
             return not self.running or (answer if isinstance(answer, bool) else await answer)
 
         try:
-            await wait_until(ended_or_ready, f"{self.command[0]} is ready\n{self.tail()}")
-            assert self.running, f"{self.command[0]} ended at once\n{self.tail()}"
-        except BaseException:
+            await wait_until(ended_or_ready, f"{self.command[0]} is ready")
+            assert self.running, f"{self.command[0]} ended at once"
+        except BaseException as error:
+            error.add_note(self.tail())
             await self.kill()
             raise
 

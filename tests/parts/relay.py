@@ -159,19 +159,23 @@ async def _send(
     chunk: bytes, request: web.BaseRequest, response: web.StreamResponse, exchange: Exchange, fault: Fault
 ) -> bool:
     """Send one chunk of the body, stopping where the fault strikes; False when it cut the connection."""
-    before = max(0, fault.at - exchange.sent)
-    strikes = (fault.hold is not None or fault.cut is not None) and before < len(chunk)
-    for piece in (chunk[:before], chunk[before:]) if strikes else (chunk,):
-        if piece is not chunk and exchange.sent == fault.at and len(piece) == len(chunk) - before:
-            if fault.hold is not None:
-                await fault.hold.wait()
-            if fault.cut is not None:
-                await _cut(request, fault.cut)
-                return False
+
+    async def write(piece: bytes) -> None:
         if piece:
             await fault.pace(len(piece))
             await response.write(piece)
             exchange.sent += len(piece)
+
+    left = fault.at - exchange.sent  # negative once the fault has struck
+    if (fault.hold or fault.cut) and 0 <= left < len(chunk):
+        await write(chunk[:left])
+        if fault.hold is not None:
+            await fault.hold.wait()
+        if fault.cut is not None:
+            await _cut(request, fault.cut)
+            return False
+        chunk = chunk[left:]
+    await write(chunk)
     return True
 
 
