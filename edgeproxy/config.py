@@ -132,7 +132,7 @@ class UpstreamConfig(_Section):
             return self.password.get_secret_value()
         try:
             return self.password_file.read_text().strip()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"password_file cannot be read: {error}") from error
 
 

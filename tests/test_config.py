@@ -1,6 +1,8 @@
 """The configuration: its units, what is refused and in which words, and what takes effect."""
 
+import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -277,11 +279,55 @@ def test_a_password_is_read_from_its_file_each_time_and_stripped(tmp_path: Path)
         assert upstream.secret() == password
 
 
+@pytest.mark.parametrize("kind", ["a directory", "no text", "no path"])
+def test_a_password_file_that_is_no_text_is_told(tmp_path: Path, kind: str) -> None:
+    secret = tmp_path / "secret"
+    if kind == "no text":
+        secret.write_bytes(b"\xff\xfe\xff")
+    name = {"a directory": str(tmp_path), "no text": str(secret), "no path": "a\\u0000b"}[kind]
+    login = f'username = "a"\npassword_file = "{name}"\n'
+    assert "password_file" in refusal(tmp_path, f'[[registry."a.test".upstream]]\nurl = "https://a"\n{login}')
+
+
 def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
     text = '[[registry."a.test".upstream]]\nurl = "https://a"\nusername = "me"\npassword = "hidden"\n'
     config = loaded(tmp_path, text)
     assert config.registry["a.test"].upstream[0].secret() == "hidden"
     assert "hidden" not in f"{config} {config!r} {config.effective()}"
+
+
+# any document
+
+KEYS = st.sampled_from(
+    ["listen", "data", "cache", "budget", "timeout", "idle", "registry", "hosts", "upstream", "url", "password", "rule"]
+) | st.sampled_from(["match", "fresh", "default", "log_level", "password_file", "docker.io", "a.test", "not a host"])
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text("ab:/.5smGB%\u20ac ")
+    | st.just("https://a.test"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def as_toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {as_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    return json.dumps(value).replace("Infinity", "inf")
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_any_document_is_a_configuration_or_refused_in_words(document: dict[str, object]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        text = "\n".join(f"{json.dumps(key)} = {as_toml(value)}" for key, value in document.items())
+        try:
+            assert loaded(Path(directory), text).default_registry
+        except ConfigError as error:
+            assert f"{directory}/edgeproxy.toml" in str(error)
 
 
 # the documentation

@@ -94,7 +94,7 @@ class Addresses:
         if not found:
             raise self._no_route(path)
         repository = self._repository(found["name"], query.get("ns"), host)
-        namespace = query.get("ns") or None
+        namespace = self._honoured(query.get("ns"), repository)
         if found["tags"]:
             return TagList(repository, found["name"], namespace, query.get("last", ""), _limit(query.get("n")))
         if found["kind"] == "referrers":
@@ -103,6 +103,10 @@ class Addresses:
         if found["kind"] == "blobs":
             return Content("blobs", Pinned(repository, Digest.parse(found["which"])), namespace)
         return Content("manifests", parse_reference(repository, found["which"]), namespace)
+
+    def _honoured(self, ns: str | None, repository: Repository) -> str | None:
+        """The `ns` to be confirmed: one that says what the path says, or decided because the path says nothing."""
+        return ns if ns and _registry_or_none(ns) == repository.registry else None
 
     def _repository(self, name: str, ns: str | None, host: str) -> Repository:
         first, slash, rest = name.partition("/")

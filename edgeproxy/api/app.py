@@ -8,9 +8,10 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
+from edgeproxy.api import fields
 from edgeproxy.api.address import Ask
 from edgeproxy.api.front import Front, write_at_once
-from edgeproxy.api.pull import Pull, Reply, reply_with_refusal
+from edgeproxy.api.pull import Pull, Reply, joined, reply_with_refusal
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import Refusal, RequestInvalid
@@ -51,7 +52,7 @@ class PullServer(web.Server):
         try:
             ask = pull.parse(request.raw_path, request.headers.get("Host", ""))
             pull.allow(method, request.headers)
-            passed.set(request.headers.get("CDN-Loop", ""))
+            passed.set(joined(request.headers, "CDN-Loop"))
             return await pull.answer(ask, method, request.headers)
         except Refusal as refusal:
             self._traffic.errors[refusal.code] += 1
@@ -128,7 +129,7 @@ class Connection(RequestHandler):
         text = "this is not an HTTP/1.1 request: speak plain HTTP on this port" if message is None else message
         reply = self._manager.refuse(RequestInvalid(text[:300]) if status < 500 else Refusal("a bug in the proxy"))
         body = reply.body.body  # type: ignore[union-attr]
-        response = web.Response(status=status, headers=[*reply.about, *reply.came_by], body=body)
+        response = web.Response(status=status, headers=[*fields.common(), *reply.about, *reply.came_by], body=body)
         response.force_close()
         return response
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import assert_never
 from urllib.parse import urlencode
 
+from multidict import MultiMapping
+
 from edgeproxy.api import fields
 from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
 from edgeproxy.api.ranges import Span, parse_range
@@ -44,7 +46,7 @@ def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str],
     """Conditions first, then ranges (RFC 9110, section 13.2.2). Raises `RangeInvalid`."""
     descriptor, outcome = answer.descriptor, answer.outcome
     about = (ask.reference.repository.registry, ask.kind, outcome.word)
-    if matches(headers.get("If-None-Match"), descriptor.digest):
+    if matches(joined(headers, "If-None-Match"), descriptor.digest):
         kept = tuple(
             field for field in fields.of_content(descriptor, ask.namespace, None) if field[0] not in _OF_A_BODY
         )
@@ -55,6 +57,12 @@ def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str],
     sent = fields.of_content(descriptor, ask.namespace, span)
     body_span = Span(0, 0) if head_only else span or Span(0, descriptor.size)
     return Reply(206 if span else 200, sent, fields.of_outcome(outcome), answer.content, body_span, *about)
+
+
+def joined(headers: Mapping[str, str], name: str) -> str:
+    """A list that may come in several lines (RFC 9110, section 5.3)."""
+    lines = headers.getall(name, ()) if isinstance(headers, MultiMapping) else (headers.get(name, ""),)
+    return ", ".join(lines)
 
 
 _OF_A_BODY = ("Content-Type", "Content-Length", "Accept-Ranges", "X-Content-Type-Options")
@@ -90,7 +98,7 @@ class Pull:
         """Raises `Unsupported` for what is no pull, `LoopDetected` for a request that comes from here."""
         if method not in ("GET", "HEAD"):
             raise Unsupported(f"{method} is not supported: this proxy serves pulls, push to the registry itself")
-        if has_passed(headers.get("CDN-Loop", ""), self._name):
+        if has_passed(joined(headers, "CDN-Loop"), self._name):
             raise LoopDetected("this request has passed this proxy before: an upstream or mirror points back here")
 
     def at_hand(self, target: str, method: str, headers: Mapping[str, str], now: float) -> Reply | None:

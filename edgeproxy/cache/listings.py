@@ -11,7 +11,7 @@ from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, InMemory, OnDisk, Page
 from edgeproxy.oci.errors import ManifestUnknown, NameUnknown, Refusal, RouteUnknown, Unavailable
 from edgeproxy.oci.manifest import referrers_index, referrers_of
-from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.oci.reference import Pinned, Repository, Tag, is_tag
 from edgeproxy.store.catalog import Catalog
 
 _MOST_TAGS = 10_000
@@ -98,7 +98,7 @@ def _tags_of(body: bytes) -> list[str]:
         raise Unavailable("upstream's list of tags is not what the specification says") from error
     if not isinstance(tags, list):
         raise Unavailable("upstream's list of tags is no list")
-    return [tag for tag in tags if isinstance(tag, str)]
+    return [tag for tag in tags if isinstance(tag, str) and is_tag(tag)]
 
 
 def _tag_page(tags: list[str], last: str, limit: int | None, more: bool, outcome: Outcome) -> TagPage:

@@ -1,6 +1,7 @@
 """Manifests and indexes (OCI image-spec, manifest.md and image-index.md; Docker schema 2): what they name."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,8 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, "*/*")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_TYPE = re.compile(f"{_NAME}/{_NAME}")  # RFC 6838, section 4.2: it becomes a header field
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """Bytes; distribution-spec, spec.md#pushing-manifests asks registries to take at least this much."""
 
@@ -48,7 +51,7 @@ def media_type(body: bytes, declared: str) -> str:
     if kind and kind not in ("application/json", "text/plain", "application/octet-stream"):
         return declared
     own = _document(body).get("mediaType")
-    return own if isinstance(own, str) else declared
+    return own if isinstance(own, str) and _TYPE.fullmatch(own) else declared
 
 
 def is_foreign(media_type: str) -> bool:

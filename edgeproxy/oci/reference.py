@@ -68,6 +68,10 @@ def parse_repository(registry: str, path: str) -> Repository:
     return Repository(registry, path)
 
 
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
 def parse_reference(repository: Repository, text: str) -> Reference:
     """A digest where there is a colon, else a tag. Raises `DigestInvalid` or `TagInvalid`."""
     if ":" in text:

@@ -110,11 +110,10 @@ class Registry:
         accept = {"Accept": ", ".join(ACCEPTED)} if kind == "manifests" else {}
         async with self._ask("HEAD", pinned.repository, f"{kind}/{pinned.digest}", accept) as response:
             _check(response, unknown(kind, pinned), self.name)
-            return Descriptor(
-                response.headers.get("Content-Type", ""),
-                pinned.digest,
-                int(response.headers.get("Content-Length", 0)),
-            )
+            if (length := response.headers.get("Content-Length")) is not None:
+                return Descriptor(response.headers.get("Content-Type", ""), pinned.digest, int(length))
+        async with self.open(kind, pinned) as body:  # a registry that answers a HEAD without the size
+            return Descriptor(body.media_type, pinned.digest, body.size or 0)
 
     @asynccontextmanager
     async def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AsyncIterator[RegistryBody]:
@@ -165,9 +164,9 @@ class Registry:
         response = await self._send(method, url, headers, self._tokens.authorization(scope))
         try:
             if response.status == 401:
-                challenge = response.headers.get("WWW-Authenticate", "")
+                challenges = response.headers.getall("WWW-Authenticate", [])
                 response.close()
-                response = await self._send(method, url, headers, await self._tokens.answer(challenge, scope))
+                response = await self._send(method, url, headers, await self._tokens.answer(challenges, scope))
             for _ in range(_MOST_REDIRECTS):
                 if response.status not in (301, 302, 303, 307, 308):
                     break
@@ -237,4 +236,4 @@ def _extent(response: ClientResponse, asked: int) -> tuple[int, int | None]:
 
 
 def _seconds(header: str | None) -> float | None:
-    return float(header) if header and header.isdecimal() else None
+    return float(header) if header and header.isdecimal() and len(header) < 10 else None

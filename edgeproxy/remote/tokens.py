@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
@@ -103,9 +104,11 @@ class Tokens:
         token, until = self._known.get(scope, ("", 0.0))
         return token if monotonic() < until else None
 
-    async def answer(self, challenge: str, scope: str) -> str:
-        """The `Authorization` that a challenge asks for. Raises `UpstreamUnauthorized` where there is none."""
-        scheme, parameters = parse_challenge(challenge)
+    async def answer(self, challenges: Sequence[str], scope: str) -> str:
+        """The `Authorization` that one of these asks for. Raises `UpstreamUnauthorized` where none can be met."""
+        known = dict(map(parse_challenge, challenges))
+        scheme = next((one for one in ("bearer", "basic") if one in known), next(iter(known), ""))
+        parameters = known.get(scheme, {})
         if scheme == "basic":
             if self._credentials is None:
                 raise UpstreamUnauthorized(f"{self._registry.host} wants a login: configure username and password_file")

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +17,16 @@ from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
 from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
+from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository
 from edgeproxy.remote.registry import Timeouts, new_session
+from tests.api.wire import Parsed, request, response, responses
 from tests.fakes.loopback import Loopback
 from tests.fakes.shelf import Shelf
+from tests.parts.processes import wait_until
 
+_SEND_BUFFER = 64 * 1024
+"""Bytes, less than most: a large answer is never taken by the kernel at once."""
 HERE = Repository("a.test", "team/app")
 
 
@@ -28,20 +35,53 @@ class Proxy(NamedTuple):
     daemon: Daemon
     shelf: Shelf
     traffic: Traffic
+    handled: list[str]
+    """The targets that got past the front."""
 
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+    async def keeps(self, *contents: bytes) -> None:
+        """A blob is kept after its last byte was sent: wait until these are."""
+        digests = [Digest.of(content) for content in contents]
+        await wait_until(lambda: all(self.daemon.catalog.held(digest) for digest in digests), "all are kept")
 
-    async def say(self, text: bytes) -> bytes:
-        """All that is answered to these bytes until the proxy closes the connection."""
-        reader, writer = await self.open()
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            writer.write(text)
-            return await asyncio.wait_for(reader.read(), 30)
+            yield reader, writer
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+    async def say(self, text: bytes) -> bytes:
+        """All that is answered to these bytes until the proxy closes the connection."""
+        async with self.connected() as (reader, writer):
+            writer.write(text)
+            return await asyncio.wait_for(reader.read(), 30)
+
+    async def ask(self, target: str, *fields: str, method: str = "GET") -> Parsed:
+        """The one answer on a connection of its own; nothing is answered at the front."""
+        said = await self.say(request(target, *fields, "Connection: close", method=method))
+        (answer,) = await responses(said, head_only=method == "HEAD")
+        return answer
+
+    async def ask_front(self, target: str, *fields: str, method: str = "GET") -> Parsed:
+        """The answer on a connection that stays open, as the front needs it."""
+        async with self.connected() as (reader, writer):
+            writer.write(request(target, *fields, method=method))
+            return await response(reader, head_only=method == "HEAD")
+
+
+def _watched(server: PullServer) -> list[str]:
+    """A list that takes the target of every request that the front hands on."""
+    handle, handled = server.request_handler, list[str]()
+
+    async def watched(request: web.BaseRequest) -> web.StreamResponse:
+        handled.append(request.raw_path)
+        return await handle(request)
+
+    server.request_handler = watched
+    return handled
 
 
 @pytest.fixture
@@ -59,11 +99,15 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
             "registry": {"a.test": {"default": True, "upstream": [{"url": str(upstream).rstrip("/")}]}},
         }
         daemon = Daemon(Config.model_validate(settings), supervisor, session, traffic)
-        runner = web.ServerRunner(PullServer(daemon.pull, traffic), shutdown_timeout=1)
+        server = PullServer(daemon.pull, traffic)
+        handled = _watched(server)
+        runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
+        await web.SockSite(runner, listener).start()
         try:
-            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic)
+            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled)
         finally:
             await runner.cleanup()
             supervisor.stop()

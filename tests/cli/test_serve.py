@@ -1,6 +1,7 @@
 """edgeproxy serve while it runs: its listeners, its signals, what it tells systemd."""
 
 import asyncio
+import json
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository
 from tests.cli.running import Running, ask
 from tests.fakes.loopback import Loopback
@@ -137,6 +139,26 @@ async def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path
             assert await daemon.process.stop() == 0
             said = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(systemd, 100), 10)
             assert said == b"STOPPING=1"
+
+
+async def test_a_daemon_that_is_its_own_upstream_says_so(tmp_path: Path) -> None:
+    daemon = Running(tmp_path)
+    daemon.write(registry(daemon.url))
+    async with daemon:
+        answer = await ask(f"{daemon.url}/v2/team/app/manifests/1.0")
+        assert (answer.status, json.loads(answer.body)["errors"][0]["code"]) == (508, "LOOP_DETECTED")
+
+
+async def test_two_daemons_that_ask_each_other_find_out(tmp_path: Path) -> None:
+    directories = tmp_path / "one", tmp_path / "two"
+    for directory in directories:
+        directory.mkdir()
+    one, two = map(Running, directories)
+    one.write(registry(two.url))
+    two.write(registry(one.url))
+    async with one, two:
+        answer = await ask(f"{one.url}/v2/team/app/blobs/{Digest.of(b'')}")
+        assert (answer.status, json.loads(answer.body)["errors"][0]["code"]) == (508, "LOOP_DETECTED")
 
 
 async def test_a_daemon_started_again_knows_what_it_held(tmp_path: Path, shelf: Shelf, upstream: str) -> None:

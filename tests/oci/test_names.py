@@ -45,6 +45,23 @@ def test_what_is_no_digest(text: str) -> None:
         Digest.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("latest", "is not a digest: expected sha256:<64 hex digits>"),
+        ("SHA256:00", "is not a digest: expected sha256:<64 hex digits>"),
+        (f"sha256:{'a' * 63}", "sha256 takes 64 hex digits"),
+        (f"sha512:{'a' * 64}", "sha512 takes 128 hex digits"),
+        ("md5:d41d8cd98f00b204e9800998ecf8427e", "unsupported digest algorithm 'md5': use sha256 or sha512"),
+        ("multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8", "unsupported digest algorithm"),
+    ],
+)
+def test_what_is_no_digest_is_told_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(DigestInvalid) as caught:
+        Digest.parse(text)
+    assert words in caught.value.message
+
+
 @given(st.text())
 def test_any_text_is_a_digest_or_refused(text: str) -> None:
     try:

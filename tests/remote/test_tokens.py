@@ -198,6 +198,24 @@ async def test_a_token_may_come_in_pieces() -> None:
         assert await content(registry) == BODY
 
 
+@pytest.mark.parametrize("first", ["Negotiate", 'Digest realm="x", nonce="y"', 'Basic realm="x"'])
+async def test_of_several_challenges_the_one_that_can_be_met_is_met(first: str) -> None:
+    """A line each (RFC 9110, section 11.6.1); a token serves whoever has no login."""
+    issuer = Issuer()
+    serve = issuer.registry.answer
+
+    async def challenged_twice(request: web.BaseRequest) -> web.StreamResponse:
+        response = await serve(request)
+        if response.status == 401:
+            second = response.headers.popone("WWW-Authenticate")
+            response.headers.extend([("WWW-Authenticate", first), ("WWW-Authenticate", second)])
+        return response
+
+    issuer.registry.answer = challenged_twice
+    async with issuer.asked_by() as registry:
+        assert await content(registry) == BODY
+
+
 async def test_a_basic_challenge_gets_the_login_and_then_nobody_is_asked_again() -> None:
     async def basic(request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Authorization") == LOGIN.basic():

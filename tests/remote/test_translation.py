@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from math import isfinite
 
 import pytest
 from aiohttp import web
 from yarl import URL
 
+from edgeproxy.interfaces import Kind
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     BlobUnknown,
@@ -21,7 +23,7 @@ from edgeproxy.oci.errors import (
     UpstreamTimeout,
     UpstreamUnauthorized,
 )
-from edgeproxy.oci.manifest import OCI_MANIFEST
+from edgeproxy.oci.manifest import ACCEPTED, OCI_MANIFEST
 from edgeproxy.oci.passage import passed
 from edgeproxy.remote.registry import Timeouts
 from tests.remote.scripted import BODY, PINNED, REPOSITORY, TAG, always, content, raw, registry_at, serving
@@ -76,6 +78,13 @@ async def test_a_limit_says_when_to_come_again(header: dict[str, str], seconds: 
         with pytest.raises(TooManyRequests) as caught:
             await registry.resolve(TAG)
     assert caught.value.retry_after == seconds
+
+
+async def test_a_time_beyond_all_numbers_is_none() -> None:
+    async with serving(always(429, headers={"Retry-After": "9" * 400})) as server, registry_at(server.url) as registry:
+        with pytest.raises(TooManyRequests) as caught:
+            await registry.resolve(TAG)
+    assert caught.value.retry_after is None or isfinite(caught.value.retry_after)
 
 
 async def test_nobody_listens() -> None:
@@ -144,6 +153,35 @@ async def test_without_a_digest_in_the_head_the_body_is_asked_for(digest: str | 
     async with serving(always(body=b"manifest", headers=fields)) as server, registry_at(server.url) as registry:
         assert await registry.resolve(TAG) == (OCI_MANIFEST, DIGEST, 8)
     assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("kind", ["blobs", "manifests"])
+async def test_a_head_that_tells_no_size_is_no_head_of_nothing(kind: Kind) -> None:
+    async def without_a_length(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.Response(body=BODY, content_type="a/b")
+        response = web.StreamResponse(headers={"Content-Type": "a/b"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        return response
+
+    async with serving(without_a_length) as server, registry_at(server.url) as registry:
+        assert await registry.stat(kind, PINNED) == ("a/b", PINNED.digest, len(BODY))
+
+
+async def test_a_head_tells_of_content_what_it_is() -> None:
+    async with (
+        serving(always(body=BODY, headers={"Content-Type": "a/b"})) as server,
+        registry_at(server.url) as registry,
+    ):
+        assert await registry.stat("blobs", PINNED) == ("a/b", PINNED.digest, len(BODY))
+        assert await registry.stat("manifests", PINNED) == ("a/b", PINNED.digest, len(BODY))
+        await content(registry)
+        async with registry.open("manifests", PINNED):
+            pass
+    assert [asked.method for asked in server.asked] == ["HEAD", "HEAD", "GET", "GET"]
+    accepted = ["*/*", ", ".join(ACCEPTED)]
+    assert [asked.headers["Accept"] for asked in server.asked] == accepted * 2, "a registry may convert for whom it can"
 
 
 async def test_an_answer_larger_than_any_manifest_is_not_held() -> None:
