@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -11,35 +12,48 @@ from loadtests.catalogue import catalogue
 from loadtests.cold import cold
 from loadtests.hot import hot
 from loadtests.report import Result
+from tests.parts.processes import missing
+
+_SCENARIOS = ["hot", "cold", "catalogue"]
+_PARTS = {"hot": ["docker-registry", "nginx", "wrk"], "cold": ["docker-registry", "nginx", "curl", "skopeo"]}
 
 
 @click.command()
-@click.argument("scenario", type=click.Choice(["hot", "cold", "catalogue", "all"]), default="all")
-@click.option("--rounds", default=3, show_default=True, help="How often everything is measured; medians are reported.")
-@click.option("--seconds", default=4, show_default=True, help="How long each load of `hot` lasts.")
+@click.argument("scenario", type=click.Choice([*_SCENARIOS, "all"]), default="all")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often everything is measured; medians are reported.",
+)
+@click.option(
+    "--seconds", type=click.IntRange(1), default=4, show_default=True, help="How long each load of `hot` lasts."
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures here.")
 def main(scenario: str, rounds: int, seconds: int, file: Path | None) -> None:
     """Measure, and print every figure beside its goal."""
-    results = asyncio.run(_measure(scenario, rounds, seconds))
-    if file:
-        file.write_text(json.dumps([result.document() for result in results], indent=2) + "\n")
-
-
-async def _measure(scenario: str, rounds: int, seconds: int) -> list[Result]:
-    results = []
-    chosen = ["hot", "cold", "catalogue"] if scenario == "all" else [scenario]
+    chosen = _SCENARIOS if scenario == "all" else [scenario]
+    if absent := missing(*(part for name in chosen for part in _PARTS.get(name, []))):
+        raise click.ClickException(f"not installed: {', '.join(sorted(set(absent)))}; `make parts` installs them")
+    results: list[dict[str, object]] = []
     for name in chosen:
-        with tempfile.TemporaryDirectory(prefix="edgeproxy-bench-") as directory:
-            place = Path(directory)
-            if name == "hot":
-                result = await hot(place, rounds, seconds)
-            elif name == "cold":
-                result = await cold(place, rounds)
-            else:
-                result = await catalogue(place)
-        click.echo(result.text)
-        results.append(result)
-    return results
+        busy = os.getloadavg()[0]
+        result = asyncio.run(_measure(name, rounds, seconds))
+        click.echo(f"{result.text}\n  (load average before: {busy:.2f})")
+        results.append({**result.document(), "load_average_before": busy})
+        if file:
+            file.write_text(json.dumps(results, indent=2) + "\n")
+
+
+async def _measure(scenario: str, rounds: int, seconds: int) -> Result:
+    with tempfile.TemporaryDirectory(prefix="edgeproxy-bench-") as directory:
+        place = Path(directory)
+        if scenario == "hot":
+            return await hot(place, rounds, seconds)
+        if scenario == "cold":
+            return await cold(place, rounds)
+        return await catalogue(place, rounds)
 
 
 main()

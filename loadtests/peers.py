@@ -1,29 +1,28 @@
 """The contestants: each a cache in front of the same origin, access logs off, everything else as good as it gets."""
 
+import contextlib
 import getpass
-import hashlib
-import io
 import json
+import os
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
+from tests.parts.images import OCI_CONFIG, OCI_GZIP, OCI_MANIFEST, Pusher, digest_of
 from tests.parts.processes import Process, free_port, responds
 
 REPOSITORY = "library/bench"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-CONFIG = "application/vnd.oci.image.config.v1+json"
 
 _REGISTRY = """\
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
+  cache: {{blobdescriptor: inmemory}}
   filesystem: {{rootdirectory: {storage}}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
 http: {{addr: "127.0.0.1:{port}", secret: loopback}}
@@ -83,6 +82,22 @@ class Contestant:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
+
+    def cpu_seconds(self) -> float:
+        """What the process and its workers, all of one session, have used of the processors so far."""
+        ticks = 0
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                fields = file.read_text().rpartition(")")[2].split()
+                if int(fields[3]) == self.process.pid:
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def in_turn(contestants: Sequence[Contestant], number: int) -> list[Contestant]:
+    """Who begins changes from round to round."""
+    first = number % len(contestants)
+    return [*contestants[first:], *contestants[:first]]
 
 
 @asynccontextmanager
@@ -150,39 +165,31 @@ def layer_bytes(size: int, seed: int = 0) -> bytes:
     return random.Random(f"{size}/{seed}").randbytes(size)
 
 
-async def push_image(origin: str, layers: list[bytes], tag: str) -> tuple[str, str, list[str]]:
-    """Push an image of these layers; the digests of its manifest, its config and its layers."""
+@dataclass(frozen=True)
+class Image:
+    """The digests of what was pushed."""
+
+    tag: str
+    manifest: str
+    config: str
+    layers: Sequence[str]
+
+
+async def push_image(origin: str, layers: Sequence[bytes], tag: str) -> Image:
+    """Push an image of these layers; its manifest and its config have the size of an everyday image's."""
+    config = json.dumps({"architecture": "amd64", "os": "linux", "history": ["x" * 3900], "tag": tag}).encode()
     async with aiohttp.ClientSession() as session:
-        digests = [await _push_blob(session, origin, layer) for layer in layers]
-        config = json.dumps({"architecture": "amd64", "os": "linux", "history": ["x" * 3900], "tag": tag}).encode()
-        described = [
-            {"mediaType": LAYER, "digest": digest, "size": len(layer)}
-            for digest, layer in zip(digests, layers, strict=True)
-        ]
+        pusher = Pusher(session, origin, REPOSITORY)
+        digests = [await pusher.blob(layer) for layer in layers]
         document = {
             "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": await _push_blob(session, origin, config), "size": len(config)},
-            "layers": described,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": await pusher.blob(config), "size": len(config)},
+            "layers": [
+                {"mediaType": OCI_GZIP, "digest": digest, "size": len(layer)}
+                for digest, layer in zip(digests, layers, strict=True)
+            ],
             "annotations": {"org.opencontainers.image.description": "y" * 1500},
         }
-        body = json.dumps(document).encode()
-        url = f"{origin}/v2/{REPOSITORY}/manifests/{tag}"
-        async with session.put(url, data=body, headers={"Content-Type": MANIFEST}) as answer:
-            answer.raise_for_status()
-        return _digest(body), _digest(config), digests
-
-
-async def _push_blob(session: aiohttp.ClientSession, origin: str, body: bytes) -> str:
-    async with session.post(f"{origin}/v2/{REPOSITORY}/blobs/uploads/") as begun:
-        begun.raise_for_status()
-        location = begun.headers["Location"]
-    mark = "&" if "?" in location else "?"
-    digest = _digest(body)
-    async with session.put(f"{location}{mark}digest={digest}", data=io.BytesIO(body)) as done:
-        done.raise_for_status()
-    return digest
-
-
-def _digest(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+        pushed = await pusher.manifest(document, tag)
+    return Image(tag, pushed.digest, digest_of(config), digests)
