@@ -142,10 +142,10 @@ class Upstream(Protocol):
 
 
 class Page(NamedTuple):
-    """A JSON listing: the document, and whether upstream has more after it."""
+    """A JSON listing: the document, and the query that leads to what follows; none where nothing does."""
 
     body: bytes
-    more: bool
+    following: Sequence[tuple[str, str]] = ()
 
 
 class Policy(Protocol):

@@ -1,9 +1,9 @@
 """Lists that upstream knows better: tags and referrers. Asked upstream, and answered from here when it fails."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import floor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edgeproxy.cache.answers import MISS, Outcome, read
 from edgeproxy.cache.library import Library
@@ -16,6 +16,8 @@ from edgeproxy.store.catalog import Catalog
 
 _MOST_TAGS = 10_000
 """Tags of one page, whatever the client asks for."""
+_MOST_PAGES = 100
+"""Of one list of referrers: an upstream that leads in circles is left."""
 
 
 class TagPage(NamedTuple):
@@ -47,7 +49,7 @@ class Listings:
                 raise
             outcome = Outcome("stale", detail=f"only the tags held here; upstream: {refusal.message}")
             return _tag_page(known, last, limit, more=False, outcome=outcome)
-        return _tag_page(_tags_of(page.body), last, limit, page.more, MISS)
+        return _tag_page(_tags_of(page.body), last, limit, bool(page.following), MISS)
 
     async def referrers(self, pinned: Pinned, artifact_type: str | None) -> tuple[bytes, Outcome]:
         """Distribution-spec, spec.md#listing-referrers: an index, filtered where a type is given."""
@@ -69,11 +71,18 @@ class Listings:
 
     async def _referrers_upstream(self, pinned: Pinned) -> bytes:
         """The API's answer, all of its pages; else the fallback tag's (spec.md#unavailable-referrers-api)."""
+        found: list[Mapping[str, Any]] = []
+        query: Sequence[tuple[str, str]] = ()
         try:
-            page = await self._ask(pinned.repository, f"referrers/{pinned.digest}", ())
+            for _ in range(_MOST_PAGES):
+                page = await self._ask(pinned.repository, f"referrers/{pinned.digest}", query)
+                found += referrers_of(page.body, None)
+                query = page.following
+                if not query:
+                    break
         except (RouteUnknown, NameUnknown, ManifestUnknown):
             return await self._fallback_tag(pinned)
-        return referrers_index(referrers_of(page.body, None))
+        return referrers_index(found)
 
     async def _fallback_tag(self, pinned: Pinned) -> bytes:
         try:

@@ -131,7 +131,7 @@ class Registry:
         async with self._ask("GET", repository, path, {}, query) as response:
             _check(response, absent, self.name)
             body = await self._read(response, _LARGEST_LISTING)
-            return Page(body, more='rel="next"' in response.headers.get("Link", ""))
+            return Page(body, _following(response))
 
     async def _resolve_by_get(self, tag: Tag, path: str) -> Descriptor:
         """For registries that answer a HEAD without the digest."""
@@ -222,6 +222,14 @@ def _described(response: ClientResponse) -> Descriptor | None:
         return Descriptor(response.headers["Content-Type"], digest, int(response.headers["Content-Length"]))
     except (KeyError, ValueError, DigestInvalid):
         return None
+
+
+def _following(response: ClientResponse) -> Sequence[tuple[str, str]]:
+    """The query of what comes next (RFC 8288; distribution-spec, spec.md#listing-tags)."""
+    try:
+        return tuple(URL(response.links["next"]["url"]).query.items())
+    except (KeyError, ValueError):
+        return ()
 
 
 def _extent(response: ClientResponse, asked: int) -> tuple[int, int | None]:

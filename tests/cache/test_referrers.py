@@ -83,6 +83,23 @@ async def test_while_upstream_fails_they_are_answered_as_they_were(tmp_path: Pat
             await core.listings.referrers(Pinned(NEAR, SUBJECT.digest), None)
 
 
+@pytest.mark.parametrize("per_page", [1, 2, 3, 4])
+async def test_all_of_upstreams_pages_are_one_list(tmp_path: Path, per_page: int) -> None:
+    async with running(tmp_path) as core:
+        core.first.referrers_per_page = per_page
+        refer(core, *BOTH, api=True)
+        assert await listed(core) == (BOTH, "miss")
+
+
+async def test_a_list_that_breaks_off_between_two_pages_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        refer(core, *BOTH, api=True)
+        await listed(core)
+        core.first.referrers_per_page = 2
+        core.first.faults = [Fault("listing", times=1), Fault("listing", refusal=Unavailable("away"))]
+        assert await listed(core) == (BOTH, "stale")
+
+
 async def test_offline_they_are_answered_as_they_were(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         refer(core, *BOTH, api=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlencode
 
 from aiohttp import web
 from yarl import URL
@@ -78,7 +79,8 @@ class Loopback:
     async def _listing(self, request: web.BaseRequest, repository: Repository, path: str) -> web.StreamResponse:
         await self._asked(request, Question("listing", f"{repository.path}/{path}"))
         page = self._shelf.listing(repository, path, request.query)
-        headers = {"Link": '</v2/somewhere>; rel="next"'} if page.more else {}
+        following = urlencode(page.following)
+        headers = {"Link": f'<{request.path}?{following}>; rel="next"'} if following else {}
         return web.Response(body=page.body, headers=headers)
 
     async def _asked(self, request: web.BaseRequest, question: Question) -> Fault:

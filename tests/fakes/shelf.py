@@ -71,6 +71,7 @@ class Shelf:
         self.subjects: dict[Pinned, bytes] | None = None
         """The indexes of the referrers API; `None` where there is no such API."""
         self.pages = True
+        self.referrers_per_page: int | None = None
         """Whether `n` and `last` are heeded, and the tags of a list in order."""
         self.nonsense: bytes | None = None
         """Answered instead of any list."""
@@ -137,9 +138,9 @@ class Shelf:
 
     def listing(self, repository: Repository, path: str, query: Mapping[str, str]) -> Page:
         if self.nonsense is not None:
-            return Page(self.nonsense, more=False)
+            return Page(self.nonsense)
         if path.startswith("referrers/"):
-            return self._referrers(Pinned(repository, Digest(path.removeprefix("referrers/"))))
+            return self._referrers(Pinned(repository, Digest(path.removeprefix("referrers/"))), query)
         tags = [tag.name for tag in self.names if tag.repository == repository]
         if not tags:
             raise NameUnknown(f"{repository} is unknown")
@@ -147,12 +148,20 @@ class Shelf:
             tags = sorted(tag for tag in tags if tag > query.get("last", ""))
         most = int(query["n"]) if self.pages and "n" in query else len(tags)
         body = {"name": repository.path, "tags": tags[:most]}
-        return Page(json.dumps(body).encode(), more=len(tags) > most)
+        more = len(tags) > most > 0
+        return Page(json.dumps(body).encode(), (("n", query["n"]), ("last", tags[most - 1])) if more else ())
 
-    def _referrers(self, subject: Pinned) -> Page:
+    def _referrers(self, subject: Pinned, query: Mapping[str, str]) -> Page:
         if self.subjects is None:
             raise RouteUnknown("there is no referrers API")
-        return Page(self.subjects.get(subject, image_index()), more=False)
+        index = self.subjects.get(subject, image_index())
+        if self.referrers_per_page is None:
+            return Page(index)
+        start = int(query.get("from", "0"))
+        end = start + self.referrers_per_page
+        document = json.loads(index)
+        found = document["manifests"]
+        return Page(image_index(*found[start:end]), (("from", str(end)),) if end < len(found) else ())
 
 
 def described(media_type: str, body: bytes, **more: object) -> dict[str, object]:

@@ -245,8 +245,8 @@ async def test_tags_are_listed_a_page_at_a_time(upstream: Upstream, shelf: Shelf
         shelf.image(REPOSITORY, tag)
     first = await upstream.listing(REPOSITORY, "tags/list", [("n", "2")])
     rest = await upstream.listing(REPOSITORY, "tags/list", [("n", "2"), ("last", "b")])
-    assert (json.loads(first.body)["tags"], first.more) == (["a", "b"], True)
-    assert (json.loads(rest.body)["tags"], rest.more) == (["c"], False)
+    assert (json.loads(first.body)["tags"], dict(first.following)) == (["a", "b"], {"n": "2", "last": "b"})
+    assert (json.loads(rest.body)["tags"], rest.following) == (["c"], ())
 
 
 async def test_a_registry_may_ignore_pages_and_order(upstream: Upstream, shelf: Shelf) -> None:
@@ -254,7 +254,20 @@ async def test_a_registry_may_ignore_pages_and_order(upstream: Upstream, shelf: 
     for tag in ("c", "a", "b"):
         shelf.image(REPOSITORY, tag)
     page = await upstream.listing(REPOSITORY, "tags/list", [("n", "2"), ("last", "b")])
-    assert (json.loads(page.body)["tags"], page.more) == (["c", "a", "b"], False)
+    assert (json.loads(page.body)["tags"], page.following) == (["c", "a", "b"], ())
+
+
+async def test_referrers_are_listed_a_page_at_a_time(upstream: Upstream, shelf: Shelf) -> None:
+    pinned = shelf.image(REPOSITORY, "1")
+    shelf.subjects, shelf.referrers_per_page = {pinned: image_index(*({"size": n} for n in range(5)))}, 2
+    path, sizes = f"referrers/{pinned.digest}", []
+    query: tuple[tuple[str, str], ...] = ()
+    for more in (True, True, False):
+        page = await upstream.listing(REPOSITORY, path, query)
+        sizes += [item["size"] for item in json.loads(page.body)["manifests"]]
+        query = tuple(page.following)
+        assert bool(query) == more
+    assert sizes == [0, 1, 2, 3, 4]
 
 
 async def test_an_unknown_repository_has_no_list(upstream: Upstream) -> None:
@@ -266,7 +279,7 @@ async def test_referrers_are_listed(upstream: Upstream, shelf: Shelf) -> None:
     index = image_index({"digest": ABSENT.digest})
     shelf.subjects = {ABSENT: index}
     page = await upstream.listing(REPOSITORY, f"referrers/{ABSENT.digest}", [])
-    assert (page.body, page.more) == (index, False)
+    assert (page.body, page.following) == (index, ())
 
 
 async def test_an_old_registry_has_no_referrers(upstream: Upstream) -> None:

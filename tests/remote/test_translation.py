@@ -195,10 +195,29 @@ async def test_an_answer_larger_than_any_manifest_is_not_held() -> None:
 async def test_a_listing_is_handed_on_with_its_query_and_whether_there_is_more() -> None:
     more = {"Link": '</v2/team/app/tags/list?n=1&last=a>; rel="next"'}
     async with serving(always(body=b"{}", headers=more)) as server, registry_at(server.url) as registry:
-        assert await registry.listing(REPOSITORY, "tags/list", [("n", "1"), ("last", "a b")]) == (b"{}", True)
+        following = (("n", "1"), ("last", "a"))
+        assert await registry.listing(REPOSITORY, "tags/list", [("n", "1"), ("last", "a b")]) == (b"{}", following)
         server.answer = always(body=b"{}")
-        assert await registry.listing(REPOSITORY, "tags/list", []) == (b"{}", False)
+        assert await registry.listing(REPOSITORY, "tags/list", []) == (b"{}", ())
     assert [asked.target for asked in server.asked] == ["/v2/team/app/tags/list?n=1&last=a+b", "/v2/team/app/tags/list"]
+
+
+@pytest.mark.parametrize(
+    ("link", "following"),
+    [
+        ("<?last=a>; rel=next", (("last", "a"),)),
+        ("</v2/x/tags/list?last=a%26b>; rel='next'", (("last", "a&b"),)),
+        ('<https://elsewhere.test/?last=a>; title="x"; rel="next"', (("last", "a"),)),
+        ('<?last=a>; rel="prev"', ()),
+        ('<?last=a>; rel="next", <?last=0>; rel="prev"', (("last", "a"),)),
+        ("nonsense", ()),
+        ("<http://[>; rel=next", ()),
+        ("", ()),
+    ],
+)
+async def test_where_a_listing_goes_on(link: str, following: tuple[tuple[str, str], ...]) -> None:
+    async with serving(always(body=b"{}", headers={"Link": link})) as server, registry_at(server.url) as registry:
+        assert (await registry.listing(REPOSITORY, "tags/list", [])).following == following
 
 
 async def test_who_was_passed_is_sent_on() -> None:
