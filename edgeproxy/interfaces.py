@@ -20,6 +20,17 @@ class StoreFull(Exception):
     """The disk, or a quota on it, takes no more bytes."""
 
 
+class Span(NamedTuple):
+    """The bytes from `start` up to but without `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+
 class InMemory(NamedTuple):
     """Content that is at hand."""
 
@@ -55,15 +66,23 @@ class BlobWriter(Protocol):
 
     @property
     def offset(self) -> int:
-        """Bytes written so far, those of an earlier attempt included."""
+        """Bytes from the beginning on without a gap, those of an earlier attempt included."""
+        ...
+
+    @property
+    def ahead(self) -> Sequence[Span]:
+        """What is written beyond `offset`, in order; there is a gap before each."""
         ...
 
     def reader(self) -> OnDisk:
         """The growing file, for reading below `offset`; the receiver closes it."""
         ...
 
-    async def write(self, chunk: bytes) -> None:
-        """Append. Raises `StoreFull` with `offset` unchanged, or OSError."""
+    async def write(self, chunk: bytes, at: int | None = None) -> None:
+        """Write where nothing has been written yet: at byte `at`, else at `offset`.
+
+        Several may write at once, each somewhere else. Raises `StoreFull` with nothing changed, or OSError.
+        """
         ...
 
     async def verify(self) -> None:
@@ -132,8 +151,10 @@ class Upstream(Protocol):
         """Whether this repository shows this content; asked by HEAD."""
         ...
 
-    def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AbstractAsyncContextManager[Body]:
-        """The content from byte `start` on."""
+    def open(
+        self, kind: Kind, pinned: Pinned, start: int = 0, stop: int | None = None
+    ) -> AbstractAsyncContextManager[Body]:
+        """The content from byte `start` on, up to `stop` where that is given and upstream honours ranges."""
         ...
 
     async def listing(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> "Page":

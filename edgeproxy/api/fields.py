@@ -4,8 +4,8 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from edgeproxy.api.ranges import Span
 from edgeproxy.cache.answers import Outcome
+from edgeproxy.interfaces import Span
 from edgeproxy.oci.errors import Refusal
 from edgeproxy.oci.manifest import Descriptor
 

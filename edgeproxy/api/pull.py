@@ -10,13 +10,13 @@ from multidict import MultiMapping
 
 from edgeproxy.api import fields
 from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
-from edgeproxy.api.ranges import Span, parse_range
+from edgeproxy.api.ranges import parse_range
 from edgeproxy.cache.answers import HIT, Answer, Outcome, release
 from edgeproxy.cache.flights import Boarding, Flight
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.interfaces import Content as Body
-from edgeproxy.interfaces import InMemory
+from edgeproxy.interfaces import InMemory, Span
 from edgeproxy.oci.errors import LoopDetected, Refusal, Unsupported, document
 from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed

@@ -1,22 +1,11 @@
 """Which bytes of a body a request wants (RFC 9110, section 14)."""
 
 import re
-from typing import NamedTuple
 
+from edgeproxy.interfaces import Span
 from edgeproxy.oci.errors import RangeInvalid
 
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
-
-
-class Span(NamedTuple):
-    """The bytes from `start` up to but without `stop`."""
-
-    start: int
-    stop: int
-
-    @property
-    def length(self) -> int:
-        return self.stop - self.start
 
 
 def parse_range(field: str | None, size: int) -> Span | None:

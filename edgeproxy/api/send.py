@@ -9,10 +9,9 @@ from aiohttp import web
 
 from edgeproxy.api import fields
 from edgeproxy.api.pull import PassThrough, Reply
-from edgeproxy.api.ranges import Span
 from edgeproxy.cache.answers import release
 from edgeproxy.cache.flights import Boarding, Spilled
-from edgeproxy.interfaces import InMemory, OnDisk
+from edgeproxy.interfaces import InMemory, OnDisk, Span
 from edgeproxy.oci.errors import Refusal
 
 log = logging.getLogger(__name__)

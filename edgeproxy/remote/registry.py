@@ -116,10 +116,12 @@ class Registry:
             return Descriptor(body.media_type, pinned.digest, body.size or 0)
 
     @asynccontextmanager
-    async def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AsyncIterator[RegistryBody]:
+    async def open(
+        self, kind: Kind, pinned: Pinned, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[RegistryBody]:
         headers = {"Accept": ", ".join(ACCEPTED)} if kind == "manifests" else {}
-        if start:
-            headers["Range"] = f"bytes={start}-"
+        if start or stop is not None:
+            headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         async with self._ask("GET", pinned.repository, f"{kind}/{pinned.digest}", headers) as response:
             _check(response, unknown(kind, pinned), self.name)
             yield RegistryBody(response, start, self.name)

@@ -2,6 +2,7 @@
 
     blobs/<algorithm>/<first two hex digits>/<hex>     whole and verified
     partial/<algorithm>-<hex>                          on its way; goes on after a restart
+    partial/<algorithm>-<hex>.map                      what has been written of it, where it has gaps
     catalog/                                           the catalogue
     FORMAT                                             the layout's version
     NAME                                               this proxy's own name, for CDN-Loop
@@ -13,26 +14,25 @@ without a row or a row without a file, which `jobs.sweep` mends.
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from edgeproxy.interfaces import Clock, Content, Held, InMemory, OnDisk, StoreFull
-from edgeproxy.oci.digest import Digest, Hasher
-from edgeproxy.oci.errors import DigestInvalid, DigestMismatch
-from edgeproxy.store.catalog import Catalog, add_held, drop_held
+from edgeproxy.interfaces import Clock, Content, InMemory, OnDisk
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import DigestInvalid
+from edgeproxy.store.catalog import Catalog, drop_held
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.store.partial import PartialFile
 from edgeproxy.store.rows import Rows
 from edgeproxy.store.threads import in_thread
 
 T = TypeVar("T")
 FORMAT = "1"
 _THREADS = 8
-_PIECE = 1024 * 1024
 
 
 class FormatUnknown(Exception):
@@ -61,6 +61,14 @@ class Layout:
 
     def partial_of(self, digest: Digest) -> Path:
         return self.partial / digest.replace(":", "-")
+
+    def map_of(self, digest: Digest) -> Path:
+        return self.partial / f"{digest.replace(':', '-')}.map"
+
+    def drop_partial(self, digest: Digest) -> None:
+        """The file first: a file whose map is lost would be taken for one without gaps."""
+        self.partial_of(digest).unlink(missing_ok=True)
+        self.map_of(digest).unlink(missing_ok=True)
 
     def partials(self) -> list[tuple[Digest, os.stat_result]]:
         """What is on its way or was given up half-way, the oldest first."""
@@ -119,7 +127,7 @@ class DiskStore:
         self.memory.put(digest, body)
         return InMemory(body)
 
-    async def create(self, digest: Digest) -> "PartialFile":
+    async def create(self, digest: Digest) -> PartialFile:
         partial = PartialFile(self, digest)
         try:
             await self.run(partial.resume)
@@ -151,7 +159,7 @@ class DiskStore:
         for digest, stat in await self.run(self.layout.partials):
             # Looked at and unlinked in one go: nobody can take it up again in between.
             if digest not in self.growing and (freed < excess or stat.st_mtime < keep_since):
-                self.layout.partial_of(digest).unlink(missing_ok=True)
+                self.layout.drop_partial(digest)
                 freed += stat.st_size
         return freed
 
@@ -169,113 +177,6 @@ class DiskStore:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._threads.shutdown)
-
-
-class PartialFile:
-    """A growing file; implements `interfaces.BlobWriter`. Hashing and writing share one trip to a thread."""
-
-    def __init__(self, store: DiskStore, digest: Digest) -> None:
-        self._store = store
-        self._digest = digest
-        self._path = store.layout.partial_of(digest)
-        self._fd = -1
-        self._hasher: Hasher = digest.hasher()
-        self.offset = 0
-        self._released = False
-        store.growing.add(digest)
-
-    def resume(self) -> None:
-        """Open the file, and read what an earlier attempt left."""
-        with _full_is_full():
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        for piece in iter(lambda: os.pread(self._fd, _PIECE, self.offset), b""):
-            self._hasher.update(piece)
-            self.offset += len(piece)
-
-    def reader(self) -> OnDisk:
-        return OnDisk(os.dup(self._fd), self.offset)
-
-    async def write(self, chunk: bytes) -> None:
-        await self._store.run(lambda: self._append(chunk))
-
-    async def verify(self) -> None:
-        if not self._digest.matches(self._hasher):
-            raise DigestMismatch(f"the {self.offset} bytes that upstream sent are not {self._digest}")
-
-    async def commit(self, needs: Sequence[Digest] = ()) -> None:
-        now = self._store.clock.now()
-        final = self._store.layout.blob(self._digest)
-        await self._store.run(lambda: self._settle(final))
-        held = Held(self._digest, self.offset, now, now, needs=tuple(needs))
-
-        def publish(rows: Rows) -> None:
-            add_held(rows, held)
-            os.rename(self._path, final)
-            _sync_directory(os.path.dirname(final))
-
-        try:
-            await self._store.catalog.change(publish)
-        except (StoreFull, OSError):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(final)  # its row could not be written
-            raise
-        self._remember()
-        self._release()
-
-    async def close(self, *, keep: bool) -> None:
-        if self._fd >= 0 and (not keep or not self.offset):
-            self._path.unlink(missing_ok=True)
-        self._release()
-
-    def _append(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        try:
-            with _full_is_full():
-                while rest:
-                    rest = rest[os.pwrite(self._fd, rest, self.offset + len(chunk) - len(rest)) :]
-        except StoreFull:
-            os.ftruncate(self._fd, self.offset)
-            raise
-        self._hasher.update(chunk)
-        self.offset += len(chunk)
-
-    def _settle(self, final: str) -> None:
-        with _full_is_full():
-            os.fsync(self._fd)
-            os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
-
-    def _remember(self) -> None:
-        """A small blob is hot from the start: who fetched it asks for it next."""
-        if self.offset <= self._store.memory.largest:
-            self._store.memory.put(self._digest, os.pread(self._fd, self.offset, 0))
-
-    def _release(self) -> None:
-        if self._released:
-            return
-        self._released = True
-        self._store.growing.discard(self._digest)
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-@contextlib.contextmanager
-def _full_is_full() -> Iterator[None]:
-    """Raise `StoreFull` for what the system says of a disk that is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull(str(error)) from error
-        raise
-
-
-def _sync_directory(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def once(file: Path, content: str) -> str:

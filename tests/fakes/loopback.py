@@ -65,13 +65,14 @@ class Loopback:
         return web.Response(headers={"Content-Type": media_type, "Content-Length": str(size)})
 
     async def _open(self, request: web.BaseRequest, kind: Kind, pinned: Pinned) -> web.StreamResponse:
-        start = request.http_range.start or 0
+        start, stop = request.http_range.start or 0, request.http_range.stop
         question = Question("open", f"{pinned.repository.path}/{kind}/{pinned.digest}", start)
         fault = await self._asked(request, question)
-        served = self._shelf.open(kind, pinned, start, fault)
-        response = web.StreamResponse(status=206 if served.start else 200)
+        served = self._shelf.open(kind, pinned, start, fault, stop)
+        partial = bool(served.start or (stop is not None and not fault.ignores_range))
+        response = web.StreamResponse(status=206 if partial else 200)
         response.headers["Content-Type"] = served.media_type
-        response.headers.update(_extent(served))
+        response.headers.update(_extent(served, partial))
         await response.prepare(request)
         await _send(request, response, served, fault)
         return response
@@ -92,10 +93,10 @@ class Loopback:
         return fault
 
 
-def _extent(served: Served) -> dict[str, str]:
+def _extent(served: Served, partial: bool) -> dict[str, str]:
     """A resumed body says the size of the whole in its range, and comes in chunks where that is not the truth."""
     length = {"Content-Length": str(len(served.rest))} if served.size is not None else {}
-    if not served.start:
+    if not partial:
         return length
     whole = "*" if served.size is None else str(served.size)
     last = served.start + len(served.rest) - 1

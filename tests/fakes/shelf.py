@@ -125,16 +125,16 @@ class Shelf:
         media_type, body = self.contents[kind, pinned]
         return Descriptor(media_type, pinned.digest, len(body))
 
-    def open(self, kind: Kind, pinned: Pinned, start: int, fault: Fault) -> Served:
+    def open(self, kind: Kind, pinned: Pinned, start: int, fault: Fault, stop: int | None = None) -> Served:
         media_type = self.stat(kind, pinned).media_type
         body = self.contents[kind, pinned][1] if fault.body is None else fault.body
         if fault.ignores_range:
-            start = 0
+            start, stop = 0, None
         if start and start >= len(body):
             raise RangeInvalid(f"byte {start} is beyond the end")
         size = {"true": len(body), "nothing": None}.get(str(fault.announces), fault.announces)
         assert not isinstance(size, str)
-        return Served(media_type, start, size, body[start:])
+        return Served(media_type, start, size, body[start:stop])
 
     def listing(self, repository: Repository, path: str, query: Mapping[str, str]) -> Page:
         if self.nonsense is not None:

@@ -119,6 +119,22 @@ async def test_a_body_is_resumed_at_a_byte(upstream: Upstream, shelf: Shelf, sta
     assert shelf.asked[-1].start == start
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, len(BODY)), (70_000, 70_001), (1000, len(BODY) + 9)])
+async def test_a_body_may_be_asked_for_in_parts(upstream: Upstream, shelf: Shelf, start: int, stop: int) -> None:
+    pinned = shelf.blob(REPOSITORY, BODY)
+    async with upstream.open("blobs", pinned, start, stop) as body:
+        assert (body.start, body.size) == (start, len(BODY))
+        assert b"".join([chunk async for chunk in body.chunks()]) == BODY[start:stop]
+
+
+async def test_who_ignores_ranges_sends_all(upstream: Upstream, shelf: Shelf) -> None:
+    pinned = shelf.blob(REPOSITORY, BODY)
+    shelf.faults = [Fault(ignores_range=True)]
+    async with upstream.open("blobs", pinned, 10, 20) as body:
+        assert (body.start, body.size) == (0, len(BODY))
+        assert b"".join([chunk async for chunk in body.chunks()]) == BODY
+
+
 async def test_an_empty_body_has_no_bytes(upstream: Upstream, shelf: Shelf) -> None:
     assert await read(upstream, shelf.blob(REPOSITORY, b"")) == b""
 

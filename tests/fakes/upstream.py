@@ -55,9 +55,11 @@ class MemoryUpstream:
         return self.shelf.stat(kind, pinned)
 
     @asynccontextmanager
-    async def open(self, kind: Kind, pinned: Pinned, start: int = 0) -> AsyncIterator[MemoryBody]:
+    async def open(
+        self, kind: Kind, pinned: Pinned, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[MemoryBody]:
         fault = await self._asked("open", f"{pinned.repository.path}/{kind}/{pinned.digest}", start)
-        body = MemoryBody(self.shelf.open(kind, pinned, start, fault), fault)
+        body = MemoryBody(self.shelf.open(kind, pinned, start, fault, stop), fault)
         self.shelf.reading += 1
         try:
             yield body
