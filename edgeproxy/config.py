@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -109,6 +109,8 @@ class CacheConfig(_Section):
 
 class UpstreamConfig(_Section):
     url: str
+    role: Literal["origin", "mirror", "peer"] = "origin"
+    priority: int = 0
     username: str = ""
     password: SecretStr = SecretStr("")
     password_file: Path | None = None

@@ -29,12 +29,13 @@ from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.clock import SystemClock
-from edgeproxy.config import Config
-from edgeproxy.interfaces import Upstream
+from edgeproxy.config import Config, UpstreamConfig
+from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.metrics import Gauge, Metrics, Traffic
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.tokens import Credentials
 from edgeproxy.store.catalog import Catalog
@@ -72,7 +73,8 @@ class Daemon:
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = _limits(config, self.store)
         room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
-        upstreams = Upstreams(_upstreams(config, self._session, self.layout.name), config.offline)
+        self.ranking = MeasuredRanking(_upstreams(config, self._session, self.layout.name, clock), clock)
+        upstreams = Upstreams(self.ranking, clock, config.offline)
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
         patience = config.timeout.answer
@@ -211,20 +213,19 @@ def _bytes(share: float, disk: int) -> int:
     return int(disk * share) if isinstance(share, float) else share
 
 
-def _upstreams(config: Config, session: ClientSession, name: str) -> Mapping[str, Sequence[Upstream]]:
+def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) -> Mapping[str, Sequence[Measured]]:
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
+
+    def measured(upstream: UpstreamConfig) -> Measured:
+        url = URL(upstream.url)
+        login = Credentials(upstream.username, upstream.secret()) if upstream.username else None
+        registry = Registry(
+            f"{url.authority}{url.path.rstrip('/')}", url, session, login, name, timeouts, upstream.role
+        )
+        return Measured(registry, upstream.priority, clock)
+
     return {
-        registry: [
-            Registry(
-                URL(upstream.url).host or upstream.url,
-                URL(upstream.url),
-                session,
-                Credentials(upstream.username, upstream.secret()) if upstream.username else None,
-                name,
-                timeouts,
-            )
-            for upstream in settings.upstream
-        ]
+        registry: [measured(upstream) for upstream in settings.upstream]
         for registry, settings in config.registry.items()
     }
 

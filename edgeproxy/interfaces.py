@@ -89,6 +89,10 @@ class BlobWriter(Protocol):
         """Raise `DigestMismatch` unless what was written is what the digest promises."""
         ...
 
+    async def rewind(self) -> None:
+        """Forget all that was written."""
+        ...
+
     async def commit(self, needs: Sequence[Digest] = ()) -> None:
         """Make durable and visible. Raises `StoreFull` or OSError."""
         ...
@@ -137,11 +141,18 @@ class Body(Protocol):
         ...
 
 
+Role = Literal["origin", "mirror", "peer"]
+"""A peer is a sibling of this proxy: it is asked for what it holds, and fetches nothing for others."""
+
+
 class Upstream(Protocol):
     """A registry above us. Every method raises a `Refusal` when upstream does, in the words of `oci.errors`."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def role(self) -> Role: ...
 
     async def resolve(self, tag: Tag) -> Descriptor:
         """What the tag names now; asked by HEAD, which no registry counts."""
@@ -167,6 +178,26 @@ class Page(NamedTuple):
 
     body: bytes
     following: Sequence[tuple[str, str]] = ()
+
+
+class Ranking(Protocol):
+    """Which upstreams serve a registry, by what was measured of them."""
+
+    def order(self, registry: str) -> Sequence[Upstream]:
+        """The best first."""
+        ...
+
+    def patience(self, upstream: Upstream) -> float:
+        """Seconds after which its answer is so late that another one is asked as well."""
+        ...
+
+    def trusts(self, upstream: Upstream) -> bool:
+        """Whether its bytes may be passed on before they are verified; always so where there is no other upstream."""
+        ...
+
+    def judge(self, upstream: Upstream, size: int, *, right: bool) -> None:
+        """So many bytes of it have turned out to be right, or wrong."""
+        ...
 
 
 class Policy(Protocol):

@@ -1,22 +1,22 @@
-"""How a flight gets its bytes: from the upstreams in order, resumed where a transfer breaks, verified, then kept."""
+"""How a flight gets its bytes: downloaded, verified, then kept."""
 
 import logging
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
+from edgeproxy.cache.blame import Blame
+from edgeproxy.cache.download import Download, delay, worth_repeating
 from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.flights import Flight
-from edgeproxy.cache.upstreams import Upstreams, more_telling
-from edgeproxy.interfaces import BlobStore, BlobWriter, Body, Clock, Kind, StoreFull
+from edgeproxy.cache.pilot import Lessons
+from edgeproxy.cache.upstreams import Upstreams
+from edgeproxy.interfaces import BlobStore, BlobWriter, Clock, StoreFull, Upstream
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     DigestMismatch,
     ManifestInvalid,
-    RangeInvalid,
     Refusal,
-    Unavailable,
     unknown,
 )
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, Descriptor, children, is_foreign, media_type
@@ -25,9 +25,10 @@ from edgeproxy.store.catalog import Catalog, Link
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_ATTEMPTS = 6
-"""Rounds over the upstreams without a single new byte before a transfer is given up."""
-_FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
+_TRIES = 2
+"""Of a manifest at all upstreams."""
+_DOWNLOADS = 4
+"""Of a blob that turns out to be wrong, as long as nobody has been given a byte of it."""
 
 
 class Fetch:
@@ -48,26 +49,20 @@ class Fetch:
         self._room = room
         self._clock = clock
         self._traffic = traffic
+        self._lessons = Lessons()
 
     async def __call__(self, flight: Flight) -> None:
         """Raises the `Refusal` that ended it; `flight` is failed with it by `Flights`."""
-        try:
-            if flight.kind == "manifests":
-                await self._manifest(flight)
-            else:
-                await self._blob(flight)
-        except DigestMismatch as error:
-            self._traffic.mismatches += 1
-            log.error("wrong content for %s: %s; nothing of it is kept", flight.pinned, error.message)
-            raise
+        if flight.kind == "manifests":
+            await self._manifest(flight)
+        else:
+            await self._blob(flight)
 
     # manifests: small, so whole in memory before anything else
 
     async def _manifest(self, flight: Flight) -> None:
         pinned = flight.pinned
         body, declared = await self._whole(pinned)
-        if Digest.of(body, pinned.digest.algorithm) != pinned.digest:
-            raise DigestMismatch(f"the {len(body)} bytes that upstream sent are not {pinned.digest}")
         declared = media_type(body, declared)
         try:
             await self._store_manifest(pinned, body, declared)
@@ -96,22 +91,33 @@ class Fetch:
             await writer.close(keep=False)
 
     async def _whole(self, pinned: Pinned) -> tuple[bytes, str]:
-        received = bytearray()
-        declared = ""
+        """The manifest, verified, and the type that upstream gives it."""
+        tries = 0
+        while True:
+            try:
+                return await self._upstreams.first(
+                    pinned.repository, lambda upstream: self._read(upstream, pinned), unknown("manifests", pinned)
+                )
+            except Refusal as refusal:
+                tries += 1
+                if tries == _TRIES or not worth_repeating(refusal):
+                    raise
+                await self._clock.sleep(delay(tries))
 
-        async def take(body: Body) -> bool:
-            nonlocal declared
-            received.clear()
-            declared = body.media_type
+    async def _read(self, upstream: Upstream, pinned: Pinned) -> tuple[bytes, str]:
+        received = bytearray()
+        async with upstream.open("manifests", pinned) as body:
             async for chunk in body.chunks():
-                received.extend(chunk)
+                received += chunk
                 self._traffic.received(pinned.repository.registry, len(chunk))
                 if len(received) > LARGEST_MANIFEST:
                     raise ManifestInvalid(f"{pinned} is larger than {LARGEST_MANIFEST} bytes")
-            return True
-
-        await self._persist("manifests", pinned, lambda: 0, take)
-        return bytes(received), declared
+        if Digest.of(bytes(received), pinned.digest.algorithm) != pinned.digest:
+            error = DigestMismatch(f"the {len(received)} bytes that {upstream.name} sent are not {pinned.digest}")
+            self._mismatch(pinned, error)
+            self._upstreams.ranking.judge(upstream, len(received), right=False)
+            raise error
+        return bytes(received), body.media_type
 
     # blobs: streamed into a growing file
 
@@ -120,8 +126,7 @@ class Fetch:
         keep = True
         try:
             if not await self._already_whole(flight, writer):
-                await self._persist("blobs", flight.pinned, lambda: writer.offset, self._taker(flight, writer))
-                await writer.verify()
+                await self._verified(flight, writer)
             flight.land(writer.offset)
             await self._link(flight.pinned, writer.offset)
             await self._keep(writer)
@@ -155,32 +160,49 @@ class Fetch:
         flight.depart(writer, writer.offset, "")
         return True
 
-    def _taker(self, flight: Flight, writer: BlobWriter) -> "Take":
-        async def take(body: Body) -> bool:
-            pinned = flight.pinned
-            if flight.size is not None and body.size not in (None, flight.size):
-                raise Unavailable(f"upstream gives {pinned} {body.size} bytes, and gave it {flight.size} before")
-            flight.depart(writer, body.size if flight.size is None else flight.size, body.media_type)
-            self._room.expect((flight.size or 0) - writer.offset)
-            skip = writer.offset - body.start
-            async for chunk in body.chunks():
-                self._traffic.received(pinned.repository.registry, len(chunk))
-                fresh, skip = chunk[skip:], max(0, skip - len(chunk))
-                if fresh:
-                    await self._write(writer, fresh)
-                    flight.progress(writer.offset)
-                    if flight.size is not None and writer.offset > flight.size:
-                        raise DigestMismatch(f"upstream sent more than the {flight.size} bytes it announced")
-            return flight.size is None or writer.offset == flight.size
+    async def _verified(self, flight: Flight, writer: BlobWriter) -> None:
+        """Download, and again from elsewhere where that was wrong and nobody has been given a byte of it."""
+        blame = Blame(self._upstreams.ranking)
+        wrong: list[Upstream] = []
+        for attempt in range(_DOWNLOADS):
+            download = self._download(flight, writer)
+            try:
+                await download.run(wrong, alone=attempt > 0)
+                await writer.verify()
+            except DigestMismatch as error:
+                self._mismatch(flight.pinned, error)
+                found = await blame.suspect(download.sources, writer)
+                wrong += found
+                others = any(each not in wrong for each in self._upstreams.of(flight.pinned.repository))
+                if flight.released or not others or attempt == _DOWNLOADS - 1:
+                    if not found:
+                        await blame.accuse(download.sources)
+                    raise
+                await writer.rewind()
+            else:
+                await blame.resolve(download.sources, writer)
+                return
 
-        return take
+    def _mismatch(self, pinned: Pinned, error: DigestMismatch) -> None:
+        self._traffic.mismatches += 1
+        log.error("wrong content for %s: %s; nothing of it is kept", pinned, error.message)
 
-    async def _write(self, writer: BlobWriter, chunk: bytes) -> None:
+    def _download(self, flight: Flight, writer: BlobWriter) -> Download:
+        registry = flight.pinned.repository.registry
+
+        def count(upstream: Upstream, size: int) -> None:
+            self._traffic.received(registry, size)
+
+        return Download(
+            flight, writer, self._upstreams, self._lessons, self._clock, self._write, self._room.expect, count
+        )
+
+    async def _write(self, writer: BlobWriter, chunk: bytes, at: int) -> None:
         try:
-            await writer.write(chunk)
+            await writer.write(chunk, at)
         except StoreFull:
             await self._room.free_disk(len(chunk))
-            await writer.write(chunk)
+            await writer.write(chunk, at)
 
     async def _link(self, pinned: Pinned, size: int) -> None:
         """Upstream has shown it under this repository."""
@@ -191,38 +213,3 @@ class Fetch:
         """Raises `StoreFull` where the budget has no room."""
         async with self._room.kept(writer.offset):
             await writer.commit(needs)
-
-    # asking
-
-    async def _persist(self, kind: Kind, pinned: Pinned, reached: Callable[[], int], take: "Take") -> None:
-        """Ask upstream after upstream, from the byte reached, until `take` has all. Raises the last refusal."""
-        fruitless = 0
-        while True:
-            before = reached()
-            refusal = unknown(kind, pinned)
-            for upstream in self._upstreams.of(pinned.repository):
-                try:
-                    async with upstream.open(kind, pinned, reached()) as body:
-                        if await take(body):
-                            return
-                    met: Refusal = Unavailable(f"{upstream.name} ended {pinned} early, at byte {reached()}")
-                except (DigestMismatch, ManifestInvalid):
-                    raise
-                except RangeInvalid as error:
-                    raise DigestMismatch(f"what an earlier attempt left of {pinned} is longer than it") from error
-                except Refusal as error:
-                    met = error
-                refusal = more_telling(refusal, met)
-                log.info("%s: %s at byte %d: %s", upstream.name, pinned, reached(), met.message)
-            fruitless = 0 if reached() > before else fruitless + 1
-            if not _worth_repeating(refusal) or fruitless >= (_ATTEMPTS if reached() else 2):
-                raise refusal
-            delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**fruitless)
-            await self._clock.sleep(delay * random.uniform(0.5, 1.0))
-
-
-Take = Callable[[Body], Awaitable[bool]]
-
-
-def _worth_repeating(refusal: Refusal) -> bool:
-    return isinstance(refusal, Unavailable) and refusal.status >= 500

@@ -36,6 +36,7 @@ class Flight:
         self.body: bytes | None = None
         """The whole content, for manifests only."""
         self._writer: BlobWriter | None = None
+        self._doubted: int | None = None
         self._landed = False
         self._over = False
         self._ended = False
@@ -56,8 +57,15 @@ class Flight:
     def progress(self, written: int) -> None:
         end = written if self.size is None else min(written, self.size)
         known_rest = 0 if self.size is None else self.size - end
-        self.released = max(self.released, end - max(0, HELD_BACK - known_rest))
+        end -= max(0, HELD_BACK - known_rest)
+        if self._doubted is not None:
+            end = min(end, self._doubted)
+        self.released = max(self.released, end)
         self._wake()
+
+    def doubt(self, offset: int) -> None:
+        """What comes from this byte on is released only when all is verified."""
+        self._doubted = offset if self._doubted is None else min(self._doubted, offset)
 
     def land(self, size: int, body: bytes | None = None) -> None:
         """All is here and verified."""

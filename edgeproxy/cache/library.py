@@ -111,7 +111,9 @@ class Library:
             body = flight.body or b""
             return Answer(Descriptor(flight.media_type, pinned.digest, len(body)), InMemory(body), outcome)
         await self._flights.departed(flight)
-        if flight.size is None:  # upstream announces no length: it is known at the end
+        if (
+            not flight.size
+        ):  # upstream announces no length, known at the end, or none at all, which nothing can be held back of
             await self._flights.landed(flight)
         boarding = flight.board()
         if boarding is None:  # it landed while we were woken

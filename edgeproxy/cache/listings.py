@@ -97,6 +97,7 @@ class Listings:
             repository,
             lambda upstream: upstream.listing(repository, path, query),
             NameUnknown(f"{repository} is unknown"),
+            named=True,
         )
 
 

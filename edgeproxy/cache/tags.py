@@ -154,7 +154,7 @@ class Tags:
 
     async def _newest(self, tag: Tag) -> Descriptor:
         descriptor = await self._upstreams.first(
-            tag.repository, lambda upstream: upstream.resolve(tag), ManifestUnknown(f"{tag} is unknown")
+            tag.repository, lambda upstream: upstream.resolve(tag), ManifestUnknown(f"{tag} is unknown"), named=True
         )
         record = self._catalog.tag(tag)
         now = self._clock.now()

@@ -1,9 +1,10 @@
 """Which upstreams are asked, and whose word counts."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
-from edgeproxy.interfaces import Upstream
+from edgeproxy.interfaces import Clock, Ranking, Upstream
 from edgeproxy.oci.errors import BlobUnknown, ManifestUnknown, NameUnknown, Refusal, RouteUnknown, Unavailable
 from edgeproxy.oci.reference import Repository
 
@@ -14,25 +15,64 @@ _UNKNOWN = (ManifestUnknown, BlobUnknown, NameUnknown, RouteUnknown)
 class Upstreams:
     """Which upstreams serve a registry, in the order to ask them."""
 
-    def __init__(self, by_registry: Mapping[str, Sequence[Upstream]], offline: bool) -> None:
-        self._by_registry = by_registry
+    def __init__(self, ranking: Ranking, clock: Clock, offline: bool) -> None:
+        """`clock` tells when an answer is late."""
+        self.ranking = ranking
+        self.clock = clock
         self._offline = offline
 
-    def of(self, repository: Repository) -> Sequence[Upstream]:
-        """Raises `Unavailable` when nothing may be asked."""
+    def of(self, repository: Repository, *, named: bool = False) -> Sequence[Upstream]:
+        """Raises `Unavailable` when nothing may be asked. `named`: peers last, their names may be old."""
         if self._offline:
             raise Unavailable(f"{repository}: not held here, and this proxy is configured offline")
-        return self._by_registry[repository.registry]
+        order = self.ranking.order(repository.registry)
+        return sorted(order, key=lambda each: each.role == "peer") if named else order
 
-    async def first(self, repository: Repository, ask: Callable[[Upstream], Awaitable[T]], otherwise: Refusal) -> T:
-        """The first answer that is none of a `Refusal`; else the most telling refusal."""
-        refusal = otherwise
-        for upstream in self.of(repository):
-            try:
-                return await ask(upstream)
-            except Refusal as error:
-                refusal = more_telling(refusal, error)
+    async def first(
+        self,
+        repository: Repository,
+        ask: Callable[[Upstream], Awaitable[T]],
+        otherwise: Refusal,
+        *,
+        named: bool = False,
+    ) -> T:
+        """The first answer that is none of a `Refusal`; else the most telling refusal.
+
+        Where an answer is late, the next upstream is asked as well, and whoever answers first is heard.
+        """
+        refusal, left = otherwise, list(self.of(repository, named=named))
+        if len(left) == 1:
+            return await ask(left[0])
+        asking: set[asyncio.Future[T]] = set()
+        try:
+            while left or asking:
+                if left:
+                    upstream = left.pop(0)
+                    asking.add(asyncio.ensure_future(ask(upstream)))
+                await self._wait(asking, upstream if left else None)
+                for answer in [each for each in asking if each.done()]:
+                    asking.discard(answer)
+                    try:
+                        return answer.result()
+                    except Refusal as error:
+                        refusal = more_telling(refusal, error)
+        finally:
+            for each in asking:
+                each.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
         raise refusal
+
+    async def _wait(self, asking: set[asyncio.Future[T]], upstream: Upstream | None) -> None:
+        """Until somebody has answered, or the upstream is late, where one is given."""
+        if upstream is None:
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            return
+        late = asyncio.ensure_future(self.clock.sleep(self.ranking.patience(upstream)))
+        try:
+            waiting: set[asyncio.Future[Any]] = {*asking, late}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            late.cancel()
 
 
 def more_telling(one: Refusal, other: Refusal) -> Refusal:

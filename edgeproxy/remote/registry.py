@@ -10,7 +10,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from yarl import URL
 
 from edgeproxy import __version__
-from edgeproxy.interfaces import Kind, Page
+from edgeproxy.interfaces import Kind, Page, Role
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     DigestInvalid,
@@ -89,9 +89,11 @@ class Registry:
         credentials: Credentials | None,
         proxy: str,
         timeouts: Timeouts,
+        role: Role = "origin",
     ) -> None:
         """`name` for people; `proxy` is this proxy's own name, which upstreams are told (RFC 8586)."""
         self.name = name
+        self.role: Role = role
         self._url = url
         self._session = session
         self._credentials = credentials
@@ -188,6 +190,8 @@ class Registry:
         self, method: str, url: URL, headers: Mapping[str, str], authorization: str | None
     ) -> ClientResponse:
         sent = {**headers, "CDN-Loop": passing(self._proxy)}
+        if self.role == "peer":
+            sent["Cache-Control"] = "only-if-cached"  # RFC 9111, section 5.2.1.7
         if authorization:
             sent["Authorization"] = authorization
         try:

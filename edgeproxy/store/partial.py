@@ -1,8 +1,8 @@
 """A blob while it grows: a file that may have gaps, hashed in order, gone on with after a restart.
 
-Without gaps the file is all there is. With gaps, a map beside it says what has been written, a line for every write: it
-is read when the file is taken up again. What a crash left out of it is fetched again, and what it says too much of (after
-a loss of power) the digest finds out.
+Without gaps the file is all there is. With gaps, a map beside it says what has been written, a line for every write; it
+is read when the file is taken up again. What a crash left out of it is fetched again; what it says too much of, after
+a loss of power, the digest finds out.
 """
 
 import contextlib
@@ -75,6 +75,14 @@ class PartialFile:
         if self.ahead or not self._digest.matches(self._hasher):
             raise DigestMismatch(f"the {self.offset} bytes that upstream sent are not {self._digest}")
 
+    async def rewind(self) -> None:
+        def empty() -> None:
+            os.ftruncate(self._fd, 0)
+            if self._map >= 0:
+                os.ftruncate(self._map, 0)
+
+        await self._run(empty, self._forget)
+
     async def commit(self, needs: Sequence[Digest] = ()) -> None:
         now = self._store.clock.now()
         final = self._store.layout.blob(self._digest)
@@ -136,6 +144,9 @@ class PartialFile:
             await self._run(act, then)
         finally:
             self._hashing = False
+
+    def _forget(self) -> None:
+        self.offset, self.ahead, self._hasher = 0, [], self._digest.hasher()
 
     def _reach(self, offset: int) -> None:
         self.offset = offset

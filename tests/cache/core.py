@@ -24,6 +24,7 @@ from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.reference import Pinned, Reference, Repository
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.store.disk import DiskStore
 from tests.fakes.clock import ManualClock
 from tests.fakes.shelf import Shelf
@@ -66,9 +67,12 @@ class Core:
         limits = Limits(setting.budget, setting.reserve)
         self.flights = Flights(spawn, patience)
         self.room = Room(limits, store, self.catalog, policy, clock, spawn, self.traffic)
-        hub = [MemoryUpstream("first", self.first), MemoryUpstream("second", self.second)]
-        by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [MemoryUpstream("other", self.other)]}
-        upstreams = Upstreams(by_registry, setting.offline)
+        hub = [self._measured("first", self.first), self._measured("second", self.second)]
+        by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [self._measured("other", self.other)]}
+        self.ranking = MeasuredRanking(by_registry, clock)
+        self.lateness = ManualClock()
+        """When an answer is late; moves only as a test says."""
+        upstreams = Upstreams(self.ranking, self.lateness, setting.offline)
         self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic)
         self.overflow = Overflow(upstreams, self.traffic)
         rules, flights, fetch = Rules(setting.rules), self.flights, self.fetch
@@ -76,6 +80,9 @@ class Core:
         absent = Absent(clock)
         self.library = Library(store, self.catalog, flights, fetch, self.tags, upstreams, self.accesses, absent)
         self.listings = Listings(self.library, self.catalog, upstreams, clock)
+
+    def _measured(self, name: str, shelf: Shelf) -> Measured:
+        return Measured(MemoryUpstream(name, shelf), 0, self.clock)
 
     def spawn(self, work: Work, name: str) -> asyncio.Task[None]:
         return self.supervisor.spawn(self.interrupt(work), name)

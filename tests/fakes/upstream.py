@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from edgeproxy.interfaces import Kind, Page
+from edgeproxy.interfaces import Kind, Page, Role
 from edgeproxy.oci.errors import Unavailable
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -42,8 +42,9 @@ class MemoryBody:
 class MemoryUpstream:
     """Implements `interfaces.Upstream`."""
 
-    def __init__(self, name: str, shelf: Shelf) -> None:
+    def __init__(self, name: str, shelf: Shelf, role: Role = "origin") -> None:
         self.name = name
+        self.role: Role = role
         self.shelf = shelf
 
     async def resolve(self, tag: Tag) -> Descriptor:

@@ -1,0 +1,121 @@
+"""How many connections a transfer takes: found by trying, kept only where it measurably helps."""
+
+from typing import NamedTuple
+
+_WINDOW = 0.3
+"""Seconds over which a throughput is measured."""
+_HELPS = 1.2
+"""What twice the connections have to bring, at the least, to stay; where each is limited they bring nearly 2."""
+_FELL = 0.5
+"""Below this part of what was measured, what was learned holds no longer."""
+_WORTH = 1.0
+"""Seconds that a transfer has still to take for another connection to be tried."""
+MOST = 8
+"""Connections of one transfer to one upstream."""
+_REMEMBERED = 60.0
+
+
+class Lesson(NamedTuple):
+    """How many connections were best at an upstream, whether more were tried in vain, and when that was found out."""
+
+    width: int
+    settled: bool
+    learned: float
+
+
+class Lessons:
+    """What transfers have learned of upstreams, by name, for those that follow."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Lesson] = {}
+
+    def of(self, upstream: str, now: float) -> Lesson:
+        lesson = self._known.get(upstream)
+        return lesson if lesson and now - lesson.learned < _REMEMBERED else Lesson(0, False, now)
+
+    def learn(self, upstream: str, lesson: Lesson) -> None:
+        self._known[upstream] = lesson
+
+
+class Pilot:
+    """Climbs: doubles the connections to an upstream, and goes back where that did not help.
+
+    Told of every byte; asks for nothing but the time. After an upstream has shown all it has, the next one is tried
+    beside it.
+    """
+
+    def __init__(self, lessons: Lessons) -> None:
+        self._lessons = lessons
+        self.wanted: dict[str, int] = {}
+        """Connections by upstream."""
+        self._settled: set[str] = set()
+        """The upstreams of which no more connections would help."""
+        self._trial: tuple[str, int] | None = None
+        """The upstream that is being tried with more connections, and how many it had."""
+        self._base = 0.0
+        self._began = 0.0
+        self._received = 0
+        self.rate = 0.0
+        """Bytes per second of all connections, in the last window."""
+
+    @property
+    def width(self) -> int:
+        """Connections in all."""
+        return sum(self.wanted.values())
+
+    def begin(self, upstream: str, now: float) -> None:
+        """The first answer is here."""
+        if upstream not in self.wanted:
+            lesson = self._lessons.of(upstream, now)
+            self.wanted[upstream] = max(1, lesson.width)
+            if lesson.settled:
+                self._settled.add(upstream)
+        self._restart(now)
+
+    def received(self, size: int) -> None:
+        self._received += size
+
+    def due(self, now: float, *, all_answered: bool) -> bool:
+        """Whether there is something to `decide` on: a window in which every connection was at work has passed."""
+        if not all_answered:
+            self._restart(now)
+        return now - self._began >= _WINDOW
+
+    def decide(self, now: float, order: list[str], left: int) -> bool:
+        """Whether more connections are to be opened: `wanted` then says where. `left` bytes are still to come."""
+        self.rate = self._received / (now - self._began)
+        self._restart(now)
+        if self._trial is not None:
+            self._judge(self._trial, now)
+        elif self.rate < _FELL * self._base:
+            self._settled.clear()
+        return left > self.rate * _WORTH and self._try_more(order, now)
+
+    def _judge(self, trial: tuple[str, int], now: float) -> None:
+        upstream, before = trial
+        self._trial = None
+        if self.rate < _HELPS * self._base:
+            self.wanted[upstream] = before
+            self._settled.add(upstream)
+        self._lessons.learn(upstream, Lesson(self.wanted[upstream], upstream in self._settled, now))
+
+    def _try_more(self, order: list[str], now: float) -> bool:
+        self._base = self.rate
+        for upstream in order:
+            before = self.wanted.get(upstream, 0)
+            settled = upstream in self._settled or (not before and self._lessons.of(upstream, now).settled)
+            if not settled and before < MOST:
+                self._trial = upstream, before
+                self.wanted[upstream] = max(1, 2 * before)
+                return True
+        return False
+
+    def drop(self, upstream: str) -> None:
+        """It knows no ranges: a second connection would bring the same bytes."""
+        self.wanted[upstream] = 0
+        self._settled.add(upstream)
+        if self._trial and self._trial[0] == upstream:
+            self._trial = None
+
+    def _restart(self, now: float) -> None:
+        self._began, self._received = now, 0

@@ -1,0 +1,169 @@
+"""Upstreams that remember how they answered, and the order that follows from it."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from edgeproxy.interfaces import Body, Clock, Kind, Page, Role, Upstream
+from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable
+from edgeproxy.oci.manifest import Descriptor
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.remote.ranking import Candidate, Estimate, rank
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_FIRST_PATIENCE, _LEAST_PATIENCE, _MOST_PATIENCE = 2.0, 0.1, 5.0
+_TELLING = 256 * 1024
+"""Bytes of a body from which on its pace says something."""
+_STRETCH = 1.0
+"""Seconds of a body after which its pace is taken down, while it goes on."""
+
+
+class Measured:
+    """Implements `interfaces.Upstream` by another one."""
+
+    def __init__(self, upstream: Upstream, priority: int, clock: Clock) -> None:
+        self.upstream = upstream
+        self.priority = priority
+        self.estimate = Estimate()
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        return self.upstream.name
+
+    @property
+    def role(self) -> Role:
+        return self.upstream.role
+
+    async def resolve(self, tag: Tag) -> Descriptor:
+        return await self._timed(self.upstream.resolve(tag))
+
+    async def stat(self, kind: Kind, pinned: Pinned) -> Descriptor:
+        return await self._timed(self.upstream.stat(kind, pinned))
+
+    async def listing(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
+        return await self._timed(self.upstream.listing(repository, path, query))
+
+    @asynccontextmanager
+    async def open(
+        self, kind: Kind, pinned: Pinned, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator["MeasuredBody"]:
+        opening = self.upstream.open(kind, pinned, start, stop)
+        body = await self._timed(opening.__aenter__())
+        try:
+            yield MeasuredBody(body, self, self._clock)
+        finally:
+            await opening.__aexit__(None, None, None)
+
+    async def probe(self, ask: Awaitable[None]) -> None:
+        """Measure by a question that costs nothing; what comes of it shows in the estimate."""
+        try:
+            await self._timed(ask)
+        except Refusal as refusal:
+            log.debug("probe of %s: %s", self.name, refusal.message)
+
+    async def _timed(self, answer: Awaitable[T]) -> T:
+        began = self._clock.now()
+        try:
+            given = await answer
+        except Refusal as refusal:
+            self.refused(refusal, self._clock.now() - began)
+            raise
+        self._answered(self._clock.now() - began, found=True)
+        return given
+
+    def refused(self, refusal: Refusal, seconds: float | None) -> None:
+        """That something is not there, or not for us, is an answer like any other; trouble is none."""
+        now = self._clock.now()
+        if isinstance(refusal, TooManyRequests):
+            self.estimate = self.estimate.waits_until(now + (refusal.retry_after or 1.0))
+        elif isinstance(refusal, Unavailable):
+            self.estimate = self.estimate.failed(now)
+        elif seconds is not None:
+            self._answered(seconds, found=False)
+
+    def delivered(self, size: int, seconds: float) -> None:
+        self.estimate = self.estimate.delivered(size, seconds, self._clock.now())
+
+    def _answered(self, seconds: float, *, found: bool) -> None:
+        self.estimate = self.estimate.answered(max(0.0, seconds))
+        if self.role == "peer":
+            self.estimate = self.estimate.had(found)
+
+
+class MeasuredBody:
+    """Implements `interfaces.Body` by another one, and takes its pace down."""
+
+    def __init__(self, body: Body, source: Measured, clock: Clock) -> None:
+        self._body = body
+        self._source = source
+        self._clock = clock
+        self.start, self.size, self.media_type = body.start, body.size, body.media_type
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        began, size = self._clock.now(), 0
+        try:
+            async for chunk in self._body.chunks():
+                size += len(chunk)
+                now = self._clock.now()
+                if now - began >= _STRETCH:
+                    self._source.delivered(size, now - began)
+                    began, size = now, 0
+                yield chunk
+        except Refusal as refusal:
+            self._source.refused(refusal, None)
+            raise
+        seconds = self._clock.now() - began
+        if size >= _TELLING and seconds > 0:
+            self._source.delivered(size, seconds)
+
+
+class MeasuredRanking:
+    """Implements `interfaces.Ranking`."""
+
+    def __init__(self, by_registry: Mapping[str, Sequence[Measured]], clock: Clock) -> None:
+        self._by_registry = by_registry
+        self._clock = clock
+        self._leaders: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Measured]]:
+        """Every upstream with the registry it serves."""
+        return ((registry, each) for registry, upstreams in self._by_registry.items() for each in upstreams)
+
+    def order(self, registry: str) -> Sequence[Measured]:
+        upstreams = self._by_registry[registry]
+        if len(upstreams) == 1:
+            return upstreams
+        candidates = [Candidate(each.estimate, each.priority) for each in upstreams]
+        found = rank(candidates, self._leaders.get(registry), self._clock.now())
+        self._lead(registry, found[0])
+        return [upstreams[index] for index in found]
+
+    def patience(self, upstream: Upstream) -> float:
+        unusual = _of(upstream).estimate.unusual
+        return _FIRST_PATIENCE if unusual is None else min(max(unusual, _LEAST_PATIENCE), _MOST_PATIENCE)
+
+    def trusts(self, upstream: Upstream) -> bool:
+        alone = any(list(each) == [upstream] for each in self._by_registry.values())
+        return alone or _of(upstream).estimate.trusted
+
+    def judge(self, upstream: Upstream, size: int, *, right: bool) -> None:
+        measured = _of(upstream)
+        estimate = measured.estimate
+        measured.estimate = estimate.verified(size) if right else estimate.lied(self._clock.now())
+        if not right:
+            log.error("%s sent wrong content: it is asked last for a while", upstream.name)
+
+    def _lead(self, registry: str, index: int) -> None:
+        before = self._leaders.get(registry)
+        self._leaders[registry] = index
+        if before not in (None, index):
+            first = self._by_registry[registry][index]
+            log.info("%s is now asked first for %s", first.name, registry)
+
+
+def _of(upstream: Upstream) -> Measured:
+    assert isinstance(upstream, Measured), "every upstream is measured"
+    return upstream
