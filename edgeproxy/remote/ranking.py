@@ -58,7 +58,7 @@ class Estimate(NamedTuple):
         return self._replace(failures=self.failures + 1, rests_until=max(self.rests_until, now + rest))
 
     def verified(self, size: int) -> "Estimate":
-        return self._replace(proven=self.proven + size)
+        return self._replace(proven=self.proven + size, shamed_until=0.0)
 
     def lied(self, now: float) -> "Estimate":
         return self._replace(proven=0, shamed_until=now + _SHAME)
