@@ -89,6 +89,7 @@ class Daemon:
         return [
             Job("carry over uses", self.accesses.carry_over, every=10.0, delay=10.0),
             Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
+            Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
         ]
 
@@ -222,7 +223,7 @@ def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) 
         registry = Registry(
             f"{url.authority}{url.path.rstrip('/')}", url, session, login, name, timeouts, upstream.role
         )
-        return Measured(registry, upstream.priority, clock)
+        return Measured(registry, upstream.priority, clock, registry.knock)
 
     return {
         registry: [measured(upstream) for upstream in settings.upstream]

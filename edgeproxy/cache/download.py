@@ -25,6 +25,10 @@ _ATTEMPTS = 6
 _FIRST_DELAY, _LONGEST_DELAY = 0.2, 5.0
 _LEAST, _MOST = 1024 * 1024, 16 * 1024 * 1024
 """Bytes of a segment; in between it is what a connection brings in a second."""
+_HELD_AT_MOST = 60.0
+"""Seconds for which bytes are held back because of who brings them: clients give up on a pull that does not move."""
+_LOOKS = 0.5
+"""Seconds between two looks at which connection is how fast."""
 Write = Callable[[BlobWriter, bytes, int], Awaitable[None]]
 
 
@@ -39,6 +43,10 @@ class Connection:
     """Where the answer ends, if it does before the blob."""
     answered: bool = False
     received: int = 0
+    rate: float = 0.0
+    """Bytes per second, when it was last looked at."""
+    counted: int = 0
+    """`received`, then."""
     task: asyncio.Task[None] | None = None
     rivals: list["Connection"] = field(default_factory=list)
     """Asked for the same bytes, because an answer was late."""
@@ -77,6 +85,7 @@ class Download:
         """In this round; they are not asked again before the others were."""
         self._refusal: Refusal = unknown("blobs", flight.pinned)
         self._stirred = asyncio.Event()
+        self._began = self._looked = clock.now()
         self.sources: dict[Upstream, list[Span]] = {}
         """Who brought which bytes, in the order they came."""
 
@@ -276,6 +285,17 @@ class Download:
             self._look(len(mine))
         return claim.stop is None or claim.left > 0 or claim.stop == self._flight.size or self._extend(connection)
 
+    def _relieve(self, now: float) -> None:
+        """Take from a connection that is far slower than another most of what it holds: clients wait for it."""
+        seconds, self._looked = now - self._looked, now
+        working = [each for each in self._connections.values() if each.answered]
+        for each in working:
+            each.rate, each.counted = (each.received - each.counted) / seconds, each.received
+        best = max((each.rate for each in working), default=0.0)
+        for each in working:
+            if self._segments is not None and each.rate < best / 4 and each.claim.left > best * _LOOKS:
+                self._segments.cut(each.claim, each.claim.position + int(each.rate * _LOOKS))
+
     def _extend(self, connection: Connection) -> bool:
         """An answer that goes on to the blob's end brings what follows, too, unless that comes from elsewhere."""
         claim, size = connection.claim, self._flight.size
@@ -296,7 +316,11 @@ class Download:
         if self._segments is None or self._alone:
             return
         now = self._clock.now()
-        if self._pilot.due(now, all_answered=all(each.answered for each in self._connections.values())):
+        if now - self._looked >= _LOOKS:
+            self._relieve(now)
+        if now - self._began >= _HELD_AT_MOST:
+            self._flight.doubt(None)
+        if self._pilot.due(now, sum(each.answered for each in self._connections.values())):
             names = [each.name for each in self._order() if each not in self._failed]
             if self._pilot.decide(now, names, (self._flight.size or 0) - self._here()):
                 self._stirred.set()

@@ -63,9 +63,10 @@ class Flight:
         self.released = max(self.released, end)
         self._wake()
 
-    def doubt(self, offset: int) -> None:
-        """What comes from this byte on is released only when all is verified."""
-        self._doubted = offset if self._doubted is None else min(self._doubted, offset)
+    def doubt(self, offset: int | None) -> None:
+        """What comes from this byte on is released only when all is verified; `None` takes it back."""
+        both = offset is not None and self._doubted is not None
+        self._doubted = min(offset or 0, self._doubted or 0) if both else offset
 
     def land(self, size: int, body: bytes | None = None) -> None:
         """All is here and verified."""

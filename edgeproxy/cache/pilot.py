@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 _WINDOW = 0.3
 """Seconds over which a throughput is measured."""
+_PATIENCE = 2.0
+"""Seconds for which new connections are waited for before it is measured what they bring."""
 _HELPS = 1.2
 """What twice the connections have to bring, at the least, to stay; where each is limited they bring nearly 2."""
 _FELL = 0.5
@@ -16,10 +18,12 @@ _REMEMBERED = 60.0
 
 
 class Lesson(NamedTuple):
-    """How many connections were best at an upstream, whether more were tried in vain, and when that was found out."""
+    """How many connections were best at an upstream, whether more were tried in vain, what all of them brought together
+    in bytes per second, and when that was found out."""
 
     width: int
     settled: bool
+    rate: float
     learned: float
 
 
@@ -31,7 +35,7 @@ class Lessons:
 
     def of(self, upstream: str, now: float) -> Lesson:
         lesson = self._known.get(upstream)
-        return lesson if lesson and now - lesson.learned < _REMEMBERED else Lesson(0, False, now)
+        return lesson if lesson and now - lesson.learned < _REMEMBERED else Lesson(0, False, 0.0, now)
 
     def learn(self, upstream: str, lesson: Lesson) -> None:
         self._known[upstream] = lesson
@@ -54,6 +58,8 @@ class Pilot:
         """The upstream that is being tried with more connections, and how many it had."""
         self._base = 0.0
         self._began = 0.0
+        self._gathers_until: float | None = None
+        """Until new connections have answered, but no longer than this, nothing is measured."""
         self._received = 0
         self.rate = 0.0
         """Bytes per second of all connections, in the last window."""
@@ -64,20 +70,24 @@ class Pilot:
         return sum(self.wanted.values())
 
     def begin(self, upstream: str, now: float) -> None:
-        """The first answer is here."""
+        """It has answered, and honours ranges."""
         if upstream not in self.wanted:
+            self._restart(now)
             lesson = self._lessons.of(upstream, now)
             self.wanted[upstream] = max(1, lesson.width)
+            self.rate += lesson.rate
             if lesson.settled:
                 self._settled.add(upstream)
-        self._restart(now)
 
     def received(self, size: int) -> None:
         self._received += size
 
-    def due(self, now: float, *, all_answered: bool) -> bool:
-        """Whether there is something to `decide` on: a window in which every connection was at work has passed."""
-        if not all_answered:
+    def due(self, now: float, answered: int) -> bool:
+        """Whether there is something to `decide` on: a window in which so many connections as wanted were at work."""
+        if self._gathers_until is not None:
+            if answered < self.width and now < self._gathers_until:
+                return False
+            self._gathers_until = None
             self._restart(now)
         return now - self._began >= _WINDOW
 
@@ -97,7 +107,8 @@ class Pilot:
         if self.rate < _HELPS * self._base:
             self.wanted[upstream] = before
             self._settled.add(upstream)
-        self._lessons.learn(upstream, Lesson(self.wanted[upstream], upstream in self._settled, now))
+        rate = max(self.rate, self._base) * self.wanted[upstream] / max(1, self.width)
+        self._lessons.learn(upstream, Lesson(self.wanted[upstream], upstream in self._settled, rate, now))
 
     def _try_more(self, order: list[str], now: float) -> bool:
         self._base = self.rate
@@ -107,6 +118,7 @@ class Pilot:
             if not settled and before < MOST:
                 self._trial = upstream, before
                 self.wanted[upstream] = max(1, 2 * before)
+                self._gathers_until = now + _PATIENCE
                 return True
         return False
 

@@ -1,7 +1,8 @@
 """Upstreams that remember how they answered, and the order that follows from it."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ T = TypeVar("T")
 _FIRST_PATIENCE, _LEAST_PATIENCE, _MOST_PATIENCE = 2.0, 0.1, 5.0
 _TELLING = 256 * 1024
 """Bytes of a body from which on its pace says something."""
+_BUSY, _OFTEN, _SELDOM = 60.0, 2.0, 60.0
+"""Seconds after which a registry that nobody asks counts as idle, and between two probes while it is not, and is."""
 _STRETCH = 1.0
 """Seconds of a body after which its pace is taken down, while it goes on."""
 
@@ -23,11 +26,15 @@ _STRETCH = 1.0
 class Measured:
     """Implements `interfaces.Upstream` by another one."""
 
-    def __init__(self, upstream: Upstream, priority: int, clock: Clock) -> None:
+    def __init__(self, upstream: Upstream, priority: int, clock: Clock, knock: Callable[[], Awaitable[None]]) -> None:
+        """`knock` asks upstream something that costs nothing."""
         self.upstream = upstream
         self.priority = priority
         self.estimate = Estimate()
+        self.heard = 0.0
+        """When it answered the last time, or failed to."""
         self._clock = clock
+        self._knock = knock
 
     @property
     def name(self) -> str:
@@ -57,15 +64,15 @@ class Measured:
         finally:
             await opening.__aexit__(None, None, None)
 
-    async def probe(self, ask: Awaitable[None]) -> None:
-        """Measure by a question that costs nothing; what comes of it shows in the estimate."""
+    async def probe(self) -> None:
+        """Measure; what comes of it shows in the estimate."""
         try:
-            await self._timed(ask)
+            await self._timed(self._knock())
         except Refusal as refusal:
             log.debug("probe of %s: %s", self.name, refusal.message)
 
     async def _timed(self, answer: Awaitable[T]) -> T:
-        began = self._clock.now()
+        self.heard = began = self._clock.now()
         try:
             given = await answer
         except Refusal as refusal:
@@ -127,6 +134,8 @@ class MeasuredRanking:
         self._by_registry = by_registry
         self._clock = clock
         self._leaders: dict[str, int] = {}
+        self._asked: dict[str, float] = {}
+        """When an order was asked for the last time."""
 
     def __iter__(self) -> Iterator[tuple[str, Measured]]:
         """Every upstream with the registry it serves."""
@@ -136,10 +145,21 @@ class MeasuredRanking:
         upstreams = self._by_registry[registry]
         if len(upstreams) == 1:
             return upstreams
+        now = self._asked[registry] = self._clock.now()
         candidates = [Candidate(each.estimate, each.priority) for each in upstreams]
-        found = rank(candidates, self._leaders.get(registry), self._clock.now())
+        found = rank(candidates, self._leaders.get(registry), now)
         self._lead(registry, found[0])
         return [upstreams[index] for index in found]
+
+    async def probe(self) -> None:
+        """Measure those nobody has asked lately: often where clients are at work, else now and then."""
+        now = self._clock.now()
+        idle = []
+        for registry, upstreams in self._by_registry.items():
+            busy = now - self._asked.get(registry, float("-inf")) < _BUSY
+            seconds = _OFTEN if busy else _SELDOM
+            idle += [each for each in upstreams if len(upstreams) > 1 and now - each.heard >= seconds]
+        await asyncio.gather(*(each.probe() for each in idle))
 
     def patience(self, upstream: Upstream) -> float:
         unusual = _of(upstream).estimate.unusual

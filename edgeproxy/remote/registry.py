@@ -137,6 +137,13 @@ class Registry:
             body = await self._read(response, _LARGEST_LISTING)
             return Page(body, _following(response))
 
+    async def knock(self) -> None:
+        """Ask whether it speaks this protocol (distribution-spec, spec.md#determining-support); any answer will do."""
+        response = await self._send("GET", self._url.with_path(f"{self._url.path.rstrip('/')}/v2/"), {}, None)
+        response.release()
+        if response.status >= 500:
+            raise Unavailable(f"{self.name} answers with status {response.status}")
+
     async def _resolve_by_get(self, tag: Tag, path: str) -> Descriptor:
         """For registries that answer a HEAD without the digest."""
         async with self._ask("GET", tag.repository, path, {"Accept": ", ".join(ACCEPTED)}) as response:

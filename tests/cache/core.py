@@ -82,7 +82,8 @@ class Core:
         self.listings = Listings(self.library, self.catalog, upstreams, clock)
 
     def _measured(self, name: str, shelf: Shelf) -> Measured:
-        return Measured(MemoryUpstream(name, shelf), 0, self.clock)
+        upstream = MemoryUpstream(name, shelf)
+        return Measured(upstream, 0, self.clock, upstream.knock)
 
     def spawn(self, work: Work, name: str) -> asyncio.Task[None]:
         return self.supervisor.spawn(self.interrupt(work), name)

@@ -12,7 +12,7 @@ from edgeproxy.oci.errors import ManifestUnknown, NameUnknown, RangeInvalid, Rou
 from edgeproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 
-Method = Literal["resolve", "stat", "open", "listing"]
+Method = Literal["resolve", "stat", "open", "listing", "knock"]
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 

@@ -71,6 +71,9 @@ class MemoryUpstream:
         await self._asked("listing", f"{repository.path}/{path}")
         return self.shelf.listing(repository, path, dict(query))
 
+    async def knock(self) -> None:
+        await self._asked("knock", "")
+
     async def _asked(self, method: Method, path: str, start: int = 0) -> Fault:
         fault = self.shelf.ask(Question(method, path, start))
         await asyncio.sleep(0)
