@@ -38,10 +38,11 @@ class Connection:
 
     upstream: Upstream
     claim: Claim
-    began: float
     bound: int | None = None
     """Where the answer ends, if it does before the blob."""
     answered: bool = False
+    idle: bool = False
+    """It had nothing to bring: it would have sent from the beginning what others are bringing."""
     received: int = 0
     rate: float = 0.0
     """Bytes per second, when it was last looked at."""
@@ -176,7 +177,7 @@ class Download:
         claim = self._claim(upstream)
         if claim is None:
             return False
-        self._open(Connection(upstream, claim, self._clock.now()))
+        self._open(Connection(upstream, claim))
         return True
 
     def _open(self, connection: Connection) -> None:
@@ -191,8 +192,8 @@ class Download:
         running = list(self._connections.values())
         size = self._segment_size(len(running) + 1)
         if not self._segments.free:
-            longest = max(running, key=lambda each: each.claim.left / (self._rate(each) or 1))
-            if longest.claim.left < 2 * _LEAST or longest.claim.left < self._rate(longest):
+            longest = max(running, key=lambda each: each.claim.left / (self._pace(each) or 1))
+            if longest.claim.left < 2 * _LEAST or longest.claim.left < self._pace(longest):
                 return None
             self._segments.cut(longest.claim, longest.claim.position + min(size, longest.claim.left // 2))
         return self._segments.take(size)
@@ -202,8 +203,9 @@ class Download:
         per_second = self._pilot.rate / max(1, connections - 1)
         return int(max(_LEAST, min(_MOST, per_second, left / connections)))
 
-    def _rate(self, connection: Connection) -> float:
-        return connection.received / max(self._clock.now() - connection.began, 1e-3)
+    def _pace(self, connection: Connection) -> float:
+        """Bytes per second, as measured or else as is usual here."""
+        return connection.rate or self._pilot.rate / max(1, self._pilot.width)
 
     # late answers
 
@@ -223,7 +225,7 @@ class Download:
         for connection in list(self._connections.values()):
             upstream = self._rival(connection)
             if not connection.answered and not connection.rivals and upstream is not None:
-                rival = Connection(upstream, connection.claim, self._clock.now(), rivals=[connection])
+                rival = Connection(upstream, connection.claim, rivals=[connection])
                 connection.rivals.append(rival)
                 self._open(rival)
 
@@ -250,6 +252,11 @@ class Download:
         flight, writer, claim = self._flight, self._writer, connection.claim
         if flight.size is not None and body.size not in (None, flight.size):
             raise Unavailable(f"upstream gives {flight.pinned} {body.size} bytes, and gave it {flight.size} before")
+        if body.start < claim.position:
+            self._pilot.drop(connection.upstream.name)
+        if body.start < claim.position and any(each.answered for each in self._connections.values()):
+            connection.idle = True
+            raise Unavailable(f"{connection.upstream.name} knows no ranges")
         connection.answered = True
         self.sources.setdefault(connection.upstream, [])
         for rival in connection.rivals:
@@ -264,9 +271,7 @@ class Download:
             self._segments = Segments(gaps(size, writer.offset, writer.ahead))
             taken = self._segments.take(size)
             claim.stop = taken.stop if taken else claim.position
-        if body.start < claim.position:
-            self._pilot.drop(connection.upstream.name)  # ranges are unknown there
-        else:
+        if body.start == claim.position:
             self._pilot.begin(connection.upstream.name, self._clock.now())
         self._stirred.set()
 
@@ -336,7 +341,7 @@ class Download:
         if error is not None and (isinstance(error, DigestMismatch) or not isinstance(error, Refusal)):
             raise error
         if isinstance(error, Refusal):
-            if not connection.received or not self._is_at_work(connection.upstream):
+            if not connection.idle and not (connection.received and self._is_at_work(connection.upstream)):
                 self._failed.append(connection.upstream)
             self._refusal = more_telling(self._refusal, error)
             where = connection.claim.position

@@ -49,7 +49,7 @@ class Fetch:
         self._room = room
         self._clock = clock
         self._traffic = traffic
-        self._lessons = Lessons()
+        self.lessons = Lessons()
 
     async def __call__(self, flight: Flight) -> None:
         """Raises the `Refusal` that ended it; `flight` is failed with it by `Flights`."""
@@ -194,7 +194,7 @@ class Fetch:
             self._traffic.received(registry, size)
 
         return Download(
-            flight, writer, self._upstreams, self._lessons, self._clock, self._write, self._room.expect, count
+            flight, writer, self._upstreams, self.lessons, self._clock, self._write, self._room.expect, count
         )
 
     async def _write(self, writer: BlobWriter, chunk: bytes, at: int) -> None:

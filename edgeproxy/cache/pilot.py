@@ -57,6 +57,8 @@ class Pilot:
         self._trial: tuple[str, int] | None = None
         """The upstream that is being tried with more connections, and how many it had."""
         self._base = 0.0
+        self._heeds = True
+        """Whether the lessons hold for this transfer."""
         self._began = 0.0
         self._gathers_until: float | None = None
         """Until new connections have answered, but no longer than this, nothing is measured."""
@@ -99,6 +101,7 @@ class Pilot:
             self._judge(self._trial, now)
         elif self.rate < _FELL * self._base:
             self._settled.clear()
+            self._heeds = False
         return left > self.rate * _WORTH and self._try_more(order, now)
 
     def _judge(self, trial: tuple[str, int], now: float) -> None:
@@ -114,7 +117,8 @@ class Pilot:
         self._base = self.rate
         for upstream in order:
             before = self.wanted.get(upstream, 0)
-            settled = upstream in self._settled or (not before and self._lessons.of(upstream, now).settled)
+            taught = self._heeds and not before and self._lessons.of(upstream, now).settled
+            settled = taught or upstream in self._settled
             if not settled and before < MOST:
                 self._trial = upstream, before
                 self.wanted[upstream] = max(1, 2 * before)
