@@ -1,6 +1,7 @@
 """Pulling (OCI distribution-spec, spec.md#pull and #content-discovery): parse, ask the core, reply."""
 
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
@@ -17,7 +18,7 @@ from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.interfaces import Content as Body
 from edgeproxy.interfaces import InMemory, Span
-from edgeproxy.oci.errors import LoopDetected, Refusal, Unsupported, document
+from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, Unsupported, document
 from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed
 
@@ -113,13 +114,15 @@ class Pull:
     async def answer(self, ask: Ask, method: str, headers: Mapping[str, str]) -> Reply:
         head_only = method == "HEAD"
         match ask:
-            case Content(kind, reference, _):
-                answer = await (self.library.stat if head_only else self.library.get)(kind, reference)
+            case Content():
+                answer = await self._content(ask, headers, head_only)
                 try:
                     return reply_with_content(ask, answer, headers, head_only)
                 except Refusal:
                     release(answer.content)
                     raise
+            case TagList() | Referrers() if _only_if_cached(headers):
+                raise NotHeld("lists are upstream's: none is held here")
             case TagList():
                 return await self._tags(ask, head_only)
             case Referrers():
@@ -130,6 +133,15 @@ class Pull:
                 return _listing(b"{}", "", "base", HIT, [], head_only)
             case _:
                 assert_never(ask)
+
+    async def _content(self, ask: Content, headers: Mapping[str, str], head_only: bool) -> Answer:
+        if not _only_if_cached(headers):
+            return await (self.library.stat if head_only else self.library.get)(ask.kind, ask.reference)
+        answer = await self.library.held(ask.kind, ask.reference, time.time())
+        if head_only:
+            release(answer.content)
+            return answer._replace(content=None)
+        return answer
 
     async def _tags(self, ask: TagList, head_only: bool) -> Reply:
         page = await self._listings.tags(ask.repository, ask.last, ask.limit)
@@ -158,6 +170,11 @@ class Pull:
             extra.append(("Link", f'</v2/_catalog?{query}>; rel="next"'))
         body = json.dumps({"repositories": names[:most]}).encode()
         return _listing(body, "", "catalog", HIT, extra, head_only)
+
+
+def _only_if_cached(headers: Mapping[str, str]) -> bool:
+    """A sibling asks, who will not have us fetch for it (RFC 9111, section 5.2.1.7)."""
+    return "only-if-cached" in joined(headers, "Cache-Control").lower()
 
 
 def _listing(

@@ -8,7 +8,7 @@ from edgeproxy.cache.flights import Flight, Flights
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import BlobStore, Content, InMemory, Kind
-from edgeproxy.oci.errors import Refusal, unknown
+from edgeproxy.oci.errors import NotHeld, Refusal, unknown
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Tag
 from edgeproxy.store.catalog import Catalog, Link
@@ -64,6 +64,22 @@ class Library:
         descriptor, outcome = await self._tags.resolve(reference)
         answer = await self._get(kind, Pinned(reference.repository, descriptor.digest))
         return answer._replace(outcome=_merge(outcome, answer.outcome))
+
+    async def held(self, kind: Kind, reference: Reference, now: float) -> Answer:
+        """Content that is here and whole: nobody else is asked, not even about a tag. Raises `NotHeld`."""
+        outcome = HIT
+        if isinstance(reference, Tag):
+            known = self._tags.known(reference, now)
+            if known is None:
+                raise NotHeld(f"{reference} is not held here")
+            outcome = known.outcome
+            reference = Pinned(reference.repository, known.descriptor.digest)
+        shown = self._catalog.link(kind, reference)
+        content = await self._store.open(reference.digest) if shown else None
+        if content is None or shown is None:
+            raise NotHeld(f"{reference} is not held here")
+        self._accesses.note(reference.digest)
+        return Answer(_sized(shown, _size(content)), content, outcome)
 
     async def stat(self, kind: Kind, reference: Reference) -> Answer:
         """The descriptor alone; never fetches content. Raises as `get` does."""

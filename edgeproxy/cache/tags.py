@@ -72,6 +72,16 @@ class Tags:
         left = self._fresh_until(tag, record, now) - now
         return Resolution(record.descriptor, Outcome("hit", floor(left))) if left > 0 else None
 
+    def known(self, tag: Tag, now: float) -> Resolution | None:
+        """The answer that may be given without asking anybody, fresh or not."""
+        record = self._catalog.tag(tag)
+        if record is None:
+            return None
+        left = self._fresh_until(tag, record, now) - now
+        if left <= 0 and not self._may_be_stale(tag, -left):
+            return None
+        return Resolution(record.descriptor, Outcome("hit" if left > 0 else "stale", floor(left)))
+
     async def resolve(self, tag: Tag) -> Resolution:
         """Raises the `Refusal` of upstream where nothing is known that may still be answered."""
         now = self._clock.now()

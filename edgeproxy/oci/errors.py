@@ -89,6 +89,12 @@ class UpstreamTimeout(Unavailable):
     code, status = "UNAVAILABLE", 504
 
 
+class NotHeld(Refusal):
+    """Not here, and nobody may be asked: `only-if-cached` (RFC 9111, section 5.2.1.7)."""
+
+    code, status = "UNAVAILABLE", 504
+
+
 class UpstreamUnauthorized(Unavailable):
     """Upstream refuses our login: for the client a matter of the proxy, never a challenge."""
 

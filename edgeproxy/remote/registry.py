@@ -104,14 +104,14 @@ class Registry:
     async def resolve(self, tag: Tag) -> Descriptor:
         path = f"manifests/{tag.name}"
         async with self._ask("HEAD", tag.repository, path, {"Accept": ", ".join(ACCEPTED)}) as response:
-            _check(response, ManifestUnknown(f"{tag} is unknown"), self.name)
+            self._check(response, ManifestUnknown(f"{tag} is unknown"))
             descriptor = _described(response)
         return descriptor or await self._resolve_by_get(tag, path)
 
     async def stat(self, kind: Kind, pinned: Pinned) -> Descriptor:
         accept = {"Accept": ", ".join(ACCEPTED)} if kind == "manifests" else {}
         async with self._ask("HEAD", pinned.repository, f"{kind}/{pinned.digest}", accept) as response:
-            _check(response, unknown(kind, pinned), self.name)
+            self._check(response, unknown(kind, pinned))
             if (length := response.headers.get("Content-Length")) is not None:
                 return Descriptor(response.headers.get("Content-Type", ""), pinned.digest, int(length))
         async with self.open(kind, pinned) as body:  # a registry that answers a HEAD without the size
@@ -125,7 +125,7 @@ class Registry:
         if start or stop is not None:
             headers["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         async with self._ask("GET", pinned.repository, f"{kind}/{pinned.digest}", headers) as response:
-            _check(response, unknown(kind, pinned), self.name)
+            self._check(response, unknown(kind, pinned))
             yield RegistryBody(response, start, self.name)
 
     async def listing(self, repository: Repository, path: str, query: Sequence[tuple[str, str]]) -> Page:
@@ -133,7 +133,7 @@ class Registry:
         if path.startswith("referrers/"):
             absent = RouteUnknown(f"{self.name} has no referrers API")
         async with self._ask("GET", repository, path, {}, query) as response:
-            _check(response, absent, self.name)
+            self._check(response, absent)
             body = await self._read(response, _LARGEST_LISTING)
             return Page(body, _following(response))
 
@@ -147,7 +147,7 @@ class Registry:
     async def _resolve_by_get(self, tag: Tag, path: str) -> Descriptor:
         """For registries that answer a HEAD without the digest."""
         async with self._ask("GET", tag.repository, path, {"Accept": ", ".join(ACCEPTED)}) as response:
-            _check(response, ManifestUnknown(f"{tag} is unknown"), self.name)
+            self._check(response, ManifestUnknown(f"{tag} is unknown"))
             body = await self._read(response, LARGEST_MANIFEST)
             return Descriptor(response.headers.get("Content-Type", ""), Digest.of(body), len(body))
 
@@ -170,6 +170,8 @@ class Registry:
     ) -> AsyncIterator[ClientResponse]:
         """One request, with the login and the redirects it takes."""
         base = self._url.path.rstrip("/")
+        if self.role == "peer":  # a sibling knows every registry under one address
+            query = [*query, ("ns", repository.registry)]
         url = self._url.with_path(f"{base}/v2/{repository.path}/{path}").with_query(query or None)
         scope = f"repository:{repository.path}:pull"
         response = await self._send(method, url, headers, self._tokens.authorization(scope))
@@ -187,6 +189,25 @@ class Registry:
             yield response
         finally:
             response.close() if not response.content.is_eof() else response.release()
+
+    def _check(self, response: ClientResponse, unknown: Refusal) -> None:
+        """Raise the refusal that a status means; ECR says 403 for a token that has expired."""
+        status, name = response.status, self.name
+        if status in (200, 206):
+            return
+        if status == 404 or (status == 504 and self.role == "peer"):  # it holds none, and was not to ask for it
+            raise unknown
+        if status in (401, 403):
+            raise UpstreamUnauthorized(f"{name} refuses access (status {status}): configure a login that may pull this")
+        if status == 416:
+            raise RangeInvalid(f"{name} has no such range")
+        if status == 429:
+            raise TooManyRequests(
+                f"{name} limits our requests", retry_after=_seconds(response.headers.get("Retry-After"))
+            )
+        if status == 508:
+            raise LoopDetected(f"{name} says that this request has passed it already")
+        raise Unavailable(f"{name} answers with status {status}")
 
     async def _follow(self, method: str, target: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
         """To an object store without the login; back to the registry itself with it."""
@@ -208,24 +229,6 @@ class Registry:
             raise UpstreamTimeout(f"{self.name} does not answer within {self._timeouts.first_byte:g} s") from error
         except (ClientError, OSError, ValueError) as error:
             raise Unavailable(f"{self.name} cannot be reached: {error}") from error
-
-
-def _check(response: ClientResponse, unknown: Refusal, name: str) -> None:
-    """Raise the refusal that a status means; ECR says 403 for a token that has expired."""
-    status = response.status
-    if status in (200, 206):
-        return
-    if status == 404:
-        raise unknown
-    if status in (401, 403):
-        raise UpstreamUnauthorized(f"{name} refuses access (status {status}): configure a login that may pull this")
-    if status == 416:
-        raise RangeInvalid(f"{name} has no such range")
-    if status == 429:
-        raise TooManyRequests(f"{name} limits our requests", retry_after=_seconds(response.headers.get("Retry-After")))
-    if status == 508:
-        raise LoopDetected(f"{name} says that this request has passed it already")
-    raise Unavailable(f"{name} answers with status {status}")
 
 
 def _described(response: ClientResponse) -> Descriptor | None:
