@@ -25,7 +25,7 @@ from edgeproxy.oci.errors import (
 )
 from edgeproxy.oci.manifest import ACCEPTED, OCI_MANIFEST
 from edgeproxy.oci.passage import passed
-from edgeproxy.remote.registry import Timeouts
+from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from tests.remote.scripted import BODY, PINNED, REPOSITORY, TAG, always, content, raw, registry_at, serving
 
 DIGEST = Digest.of(b"manifest")
@@ -244,3 +244,27 @@ async def test_a_path_before_the_registrys_own_is_kept() -> None:
         with pytest.raises(BlobUnknown):
             await content(registry)
     assert server.asked[0].target == f"/hub/v2/team/app/blobs/{PINNED.digest}"
+
+
+async def test_a_peer_is_asked_for_what_it_holds_under_the_registry_s_name() -> None:
+    async with serving(always(504)) as server, new_session(Timeouts()) as session:
+        peer = Registry("peer", server.url, session, None, "this-proxy", Timeouts(), "peer")
+        with pytest.raises(BlobUnknown):
+            await content(peer)
+        with pytest.raises(ManifestUnknown):
+            await peer.resolve(TAG)
+    assert {asked.headers["Cache-Control"] for asked in server.asked} == {"only-if-cached"}
+    assert all(asked.target.endswith("?ns=registry.test") for asked in server.asked)
+
+
+@pytest.mark.parametrize("status", [200, 401, 404])
+async def test_any_answer_to_a_knock_will_do(status: int) -> None:
+    async with serving(always(status)) as server, registry_at(server.url) as registry:
+        await registry.knock()
+    assert [asked.target for asked in server.asked] == ["/v2/"]
+
+
+async def test_trouble_is_no_answer_to_a_knock() -> None:
+    async with serving(always(502)) as server, registry_at(server.url) as registry:
+        with pytest.raises(Unavailable):
+            await registry.knock()
