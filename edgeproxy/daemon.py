@@ -33,7 +33,7 @@ from edgeproxy.config import Config, UpstreamConfig
 from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
-from edgeproxy.metrics import Gauge, Metrics, Traffic
+from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
@@ -73,7 +73,7 @@ class Daemon:
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = _limits(config, self.store)
         room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
-        self.ranking = MeasuredRanking(_upstreams(config, self._session, self.layout.name, clock), clock)
+        self.ranking = MeasuredRanking(_upstreams(config, self._session, self.layout.name, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline)
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
@@ -107,7 +107,7 @@ class Daemon:
         await self.store.close()
         await self.catalog.close()
 
-    def _gauges(self) -> list[Gauge]:
+    def _gauges(self) -> list[Gauge | UpstreamGauge]:
         return [
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
@@ -118,6 +118,21 @@ class Daemon:
             ),
             Gauge("edgeproxy_memory_bytes", "Bytes of the hot tier.", lambda: self.store.memory.size),
             Gauge("edgeproxy_disk_free_bytes", "Bytes free on the disk.", lambda: self.store.free()[0]),
+            UpstreamGauge(
+                "edgeproxy_upstream_latency_seconds",
+                "Seconds to an answer, smoothed.",
+                lambda: self.ranking.figures(lambda estimate: estimate.latency),
+            ),
+            UpstreamGauge(
+                "edgeproxy_upstream_rate_bytes",
+                "Bytes per second of one transfer, smoothed.",
+                lambda: self.ranking.figures(lambda estimate: estimate.rate),
+            ),
+            UpstreamGauge(
+                "edgeproxy_upstream_failures",
+                "Failures in a row.",
+                lambda: self.ranking.figures(lambda estimate: estimate.failures),
+            ),
         ]
 
 

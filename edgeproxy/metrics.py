@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,6 +22,10 @@ class Traffic:
     """Bytes of bodies to clients, by registry, kind and outcome."""
     fetched: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies from upstream, by registry."""
+    brought: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of blobs, by registry and upstream."""
+    lies: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    """Downloads that an upstream made wrong, by registry and upstream."""
     errors: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Refusals, by OCI code."""
     first_byte: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * (len(_BUCKETS) + 1)))
@@ -49,10 +53,19 @@ class Gauge:
     read: Callable[[], float]
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamGauge:
+    """A number of every upstream, by registry and upstream; `None` where it is not known."""
+
+    name: str
+    help: str
+    read: Callable[[], Iterable[tuple[tuple[str, str], float | None]]]
+
+
 class Metrics:
     """Renders the counts in the Prometheus text format; the names are listed in docs/metrics.md."""
 
-    def __init__(self, traffic: Traffic, gauges: Iterable[Gauge]) -> None:
+    def __init__(self, traffic: Traffic, gauges: Iterable[Gauge | UpstreamGauge]) -> None:
         self._traffic = traffic
         self._gauges = list(gauges)
         self._registry = CollectorRegistry()
@@ -69,6 +82,9 @@ class Metrics:
         yield _counter("edgeproxy_sent_bytes", "Bytes of bodies sent to clients.", by, traffic.sent)
         fetched = {(registry,): size for registry, size in traffic.fetched.items()}
         yield _counter("edgeproxy_fetched_bytes", "Bytes of bodies received from upstream.", ["registry"], fetched)
+        upstream = ["registry", "upstream"]
+        yield _counter("edgeproxy_upstream_bytes", "Bytes of blobs, by who brought them.", upstream, traffic.brought)
+        yield _counter("edgeproxy_upstream_lies", "Downloads an upstream made wrong.", upstream, traffic.lies)
         errors = {(code,): count for code, count in traffic.errors.items()}
         yield _counter("edgeproxy_errors", "Refusals, by OCI error code.", ["code"], errors)
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
@@ -78,7 +94,7 @@ class Metrics:
         yield _counter("edgeproxy_failed_tasks", "Background work that ended in a bug.", [], {(): traffic.failed_tasks})
         yield self._first_byte()
         for gauge in self._gauges:
-            yield GaugeMetricFamily(gauge.name, gauge.help, value=gauge.read())
+            yield _gauge(gauge)
 
     def _first_byte(self) -> Metric:
         family = HistogramMetricFamily(
@@ -93,11 +109,29 @@ class Metrics:
         return family
 
 
+Counts = (
+    Mapping[tuple[str, str, str], int]
+    | Mapping[tuple[str, str], int]
+    | Mapping[tuple[str], int]
+    | Mapping[tuple[()], int]
+)
+
+
+def _gauge(gauge: Gauge | UpstreamGauge) -> Metric:
+    if isinstance(gauge, Gauge):
+        return GaugeMetricFamily(gauge.name, gauge.help, value=gauge.read())
+    family = GaugeMetricFamily(gauge.name, gauge.help, labels=["registry", "upstream"])
+    for labels, value in gauge.read():
+        if value is not None:
+            family.add_metric(labels, value)
+    return family
+
+
 def _counter(
     name: str,
     text: str,
     labels: list[str],
-    values: "dict[tuple[str, str, str], int] | dict[tuple[str], int] | dict[tuple[()], int]",
+    values: Counts,
 ) -> Metric:
     family = CounterMetricFamily(name, text, labels=labels)
     for key, value in values.items():

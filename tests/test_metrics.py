@@ -15,6 +15,7 @@ from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
 from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Gauge, Metrics, Traffic
+from edgeproxy.remote.ranking import Estimate
 from edgeproxy.remote.registry import Timeouts, new_session
 from tests.fakes.clock import ManualClock
 
@@ -41,6 +42,8 @@ def busy() -> Traffic:
     traffic.sent["docker.io", "blobs", "hit"] += 2
     traffic.received("docker.io", 1)
     traffic.received("docker.io", 2)
+    traffic.brought["docker.io", "near"] += 8
+    traffic.lies["docker.io", "near"] += 9
     traffic.errors["BLOB_UNKNOWN"] += 4
     traffic.began("hit", 0.3)
     return traffic
@@ -116,10 +119,12 @@ def test_an_edge_belongs_to_its_bucket(seconds: float, edge: str) -> None:
 
 
 async def test_what_the_daemon_exports_is_what_is_documented(tmp_path: Path) -> None:
-    config = Config.model_validate({"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {}})
+    config = Config.model_validate({"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {"a.test": {}}})
     async with new_session(Timeouts()) as session, asyncio.TaskGroup() as group:
         traffic = busy()
         daemon = Daemon(config, Supervisor(group, ManualClock(), traffic), session, traffic)
+        for _, upstream in daemon.ranking:
+            upstream.estimate = Estimate().answered(0.1).delivered(10**6, 1.0, 0.0)
         found = {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in samples(daemon.metrics)}
         assert value(daemon.metrics, "edgeproxy_cache_budget_bytes") == 10**9
         await daemon.close()

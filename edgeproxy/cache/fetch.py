@@ -192,6 +192,7 @@ class Fetch:
 
         def count(upstream: Upstream, size: int) -> None:
             self._traffic.received(registry, size)
+            self._traffic.brought[registry, upstream.name] += size
 
         return Download(
             flight, writer, self._upstreams, self.lessons, self._clock, self._write, self._room.expect, count

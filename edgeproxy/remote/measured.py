@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from edgeproxy.interfaces import Body, Clock, Kind, Page, Role, Upstream
+from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -130,8 +131,9 @@ class MeasuredBody:
 class MeasuredRanking:
     """Implements `interfaces.Ranking`."""
 
-    def __init__(self, by_registry: Mapping[str, Sequence[Measured]], clock: Clock) -> None:
+    def __init__(self, by_registry: Mapping[str, Sequence[Measured]], clock: Clock, traffic: Traffic) -> None:
         self._by_registry = by_registry
+        self._traffic = traffic
         self._clock = clock
         self._leaders: dict[str, int] = {}
         self._asked: dict[str, float] = {}
@@ -140,6 +142,10 @@ class MeasuredRanking:
     def __iter__(self) -> Iterator[tuple[str, Measured]]:
         """Every upstream with the registry it serves."""
         return ((registry, each) for registry, upstreams in self._by_registry.items() for each in upstreams)
+
+    def figures(self, of: Callable[[Estimate], float | None]) -> list[tuple[tuple[str, str], float | None]]:
+        """A number of every upstream, for metrics."""
+        return [((registry, each.name), of(each.estimate)) for registry, each in self]
 
     def order(self, registry: str) -> Sequence[Measured]:
         upstreams = self._by_registry[registry]
@@ -175,6 +181,9 @@ class MeasuredRanking:
         measured.estimate = estimate.verified(size) if right else estimate.lied(self._clock.now())
         if not right:
             log.error("%s sent wrong content: it is asked last for a while", upstream.name)
+            for registry, each in self:
+                if each is measured:
+                    self._traffic.lies[registry, upstream.name] += 1
 
     def _lead(self, registry: str, index: int) -> None:
         before = self._leaders.get(registry)

@@ -69,7 +69,7 @@ class Core:
         self.room = Room(limits, store, self.catalog, policy, clock, spawn, self.traffic)
         hub = [self._measured("first", self.first), self._measured("second", self.second)]
         by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [self._measured("other", self.other)]}
-        self.ranking = MeasuredRanking(by_registry, clock)
+        self.ranking = MeasuredRanking(by_registry, clock, self.traffic)
         self.lateness = ManualClock()
         """When an answer is late; moves only as a test says."""
         upstreams = Upstreams(self.ranking, self.lateness, setting.offline)

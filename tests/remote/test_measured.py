@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from edgeproxy.interfaces import Kind
+from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import BlobUnknown, Refusal, TooManyRequests, Unavailable
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -23,11 +24,11 @@ class Site:
     """Two upstreams of one registry and one of another, at distances that a test decides."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
+        self.clock, self.traffic = ManualClock(), Traffic()
         self.shelves = {name: Shelf() for name in (*NAMES, "only")}
         self.upstreams = {name: self._measured(name) for name in self.shelves}
         both = [self.upstreams[name] for name in NAMES]
-        self.ranking = MeasuredRanking({"a.test": both, "b.test": [self.upstreams["only"]]}, self.clock)
+        self.ranking = MeasuredRanking({"a.test": both, "b.test": [self.upstreams["only"]]}, self.clock, self.traffic)
 
     def _measured(self, name: str) -> Measured:
         upstream = MemoryUpstream(name, self.shelves[name])
@@ -182,4 +183,5 @@ def test_trust_is_earned_and_lost() -> None:
     assert site.ranking.trusts(near)
     site.ranking.judge(near, 1, right=False)
     assert not site.ranking.trusts(near)
+    assert site.traffic.lies == {("a.test", "near"): 1}
     assert site.order() == ["far", "near"]
