@@ -114,6 +114,13 @@ class UpstreamConfig(_Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     password_file: Path | None = None
+    password_env: str = ""
+    docker_config: Path | None = None
+    credential_helper: str = ""
+    login_command: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
     @field_validator("url")
     @classmethod
@@ -126,16 +133,41 @@ class UpstreamConfig(_Section):
     def _check_login(self) -> Self:
         if self.password_file is not None and self.password.get_secret_value():
             raise ValueError("password and password_file are both given: keep password_file")
+        found = [key for key in ("password", "password_file", "password_env", *_LOGINS) if self._is_given(key)]
+        if len(found) > 1:
+            raise ValueError(f"{' and '.join(found)} are {len(found)} logins: keep one of them")
+        if found and found[0] in _LOGINS and self.username:
+            raise ValueError(f"{found[0]} gives the name as well: remove username")
         return self
 
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        given = [key for key in ("ca_file", "client_cert", "client_key") if getattr(self, key) is not None]
+        if given and not self.url.startswith("https://"):
+            raise ValueError(f"{given[0]} is of no use: {self.url} is not encrypted; write https://, or remove the key")
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key is given without client_cert: name the certificate, too")
+        return self
+
+    def _is_given(self, key: str) -> bool:
+        value = getattr(self, key)
+        return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
     def secret(self) -> str:
-        """The password, read from its file where it has one. Raises `ConfigError`."""
+        """The password, read again from where it stands. Raises `ConfigError`."""
+        if self.password_env:
+            if self.password_env not in os.environ:
+                raise ConfigError(f"password_env names {self.password_env}, which is not in the environment")
+            return os.environ[self.password_env]
         if self.password_file is None:
             return self.password.get_secret_value()
         try:
             return self.password_file.read_text().strip()
         except (OSError, ValueError) as error:
             raise ConfigError(f"password_file cannot be read: {error}") from error
+
+
+_LOGINS = ("docker_config", "credential_helper", "login_command")
 
 
 class RegistryConfig(_Section):

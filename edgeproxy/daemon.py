@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -35,9 +36,10 @@ from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.remote.logins import Login, Source, command, credential_helper, docker_config, given
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
-from edgeproxy.remote.tokens import Credentials
+from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
 from edgeproxy.store.memory import MemoryTier
@@ -232,11 +234,15 @@ def _bytes(share: float, disk: int) -> int:
 def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) -> Mapping[str, Sequence[Measured]]:
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
 
+    proxies = Proxies(os.environ)
+
     def measured(upstream: UpstreamConfig) -> Measured:
         url = URL(upstream.url)
-        login = Credentials(upstream.username, upstream.secret()) if upstream.username else None
+        transport = Transport(session, url, proxies, *_contexts(upstream))
+        source = _source(upstream)
+        login = Login(source) if source else None
         registry = Registry(
-            f"{url.authority}{url.path.rstrip('/')}", url, session, login, name, timeouts, upstream.role
+            f"{url.authority}{url.path.rstrip('/')}", url, transport, login, name, timeouts, upstream.role
         )
         return Measured(registry, upstream.priority, clock, registry.knock)
 
@@ -244,6 +250,29 @@ def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) 
         registry: [measured(upstream) for upstream in settings.upstream]
         for registry, settings in config.registry.items()
     }
+
+
+def _source(upstream: UpstreamConfig) -> Source | None:
+    """Where the login of an upstream comes from."""
+    url = URL(upstream.url)
+    if upstream.docker_config is not None:
+        return docker_config(upstream.docker_config, url.authority)
+    if upstream.credential_helper:
+        return credential_helper(upstream.credential_helper, url.authority)
+    if upstream.login_command:
+        return command(upstream.login_command)
+    return given(upstream.username, upstream.secret) if upstream.username else None
+
+
+def _contexts(upstream: UpstreamConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """What others are verified by, and what we show to the upstream's owner as well. Raises `CannotStart`."""
+    try:
+        trusting = tls(upstream.ca_file) if upstream.ca_file else None
+        if upstream.client_cert is None:
+            return trusting, None
+        return trusting, tls(upstream.ca_file, upstream.client_cert, upstream.client_key)
+    except CertificateInvalid as error:
+        raise CannotStart(f"{upstream.url}: {error}; name PEM files that can be read") from error
 
 
 def _addresses(config: Config) -> Addresses:

@@ -29,7 +29,11 @@ from edgeproxy.oci.errors import (
 from edgeproxy.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor
 from edgeproxy.oci.passage import passing
 from edgeproxy.oci.reference import Pinned, Repository, Tag
-from edgeproxy.remote.tokens import Credentials, Tokens, led, may_send
+from edgeproxy.remote.fields import retry_after
+from edgeproxy.remote.logins import Login
+from edgeproxy.remote.targets import led, may_send
+from edgeproxy.remote.tokens import Tokens
+from edgeproxy.remote.transport import Transport
 
 _MOST_REDIRECTS = 5
 _READ_AHEAD = 1024 * 1024
@@ -85,8 +89,8 @@ class Registry:
         self,
         name: str,
         url: URL,
-        session: ClientSession,
-        credentials: Credentials | None,
+        transport: Transport,
+        login: Login | None,
         proxy: str,
         timeouts: Timeouts,
         role: Role = "origin",
@@ -95,11 +99,10 @@ class Registry:
         self.name = name
         self.role: Role = role
         self._url = url
-        self._session = session
-        self._credentials = credentials
+        self._transport = transport
         self._proxy = proxy
         self._timeouts = timeouts
-        self._tokens = Tokens(session, url, credentials, timeouts.first_byte)
+        self._tokens = Tokens(transport, url, login, timeouts.first_byte)
 
     async def resolve(self, tag: Tag) -> Descriptor:
         path = f"manifests/{tag.name}"
@@ -174,12 +177,8 @@ class Registry:
             query = [*query, ("ns", repository.registry)]
         url = self._url.with_path(f"{base}/v2/{repository.path}/{path}").with_query(query or None)
         scope = f"repository:{repository.path}:pull"
-        response = await self._send(method, url, headers, self._tokens.authorization(scope))
+        response = await self._authorized(method, url, headers, scope)
         try:
-            if response.status == 401:
-                challenges = response.headers.getall("WWW-Authenticate", [])
-                response.close()
-                response = await self._send(method, url, headers, await self._tokens.answer(challenges, scope))
             for _ in range(_MOST_REDIRECTS):
                 if response.status not in (301, 302, 303, 307, 308):
                     break
@@ -190,8 +189,31 @@ class Registry:
         finally:
             response.close() if not response.content.is_eof() else response.release()
 
+    async def _authorized(self, method: str, url: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
+        """With the login it takes, and once more with a fresh one: ECR says 403 for a token that is over."""
+        try:
+            response = await self._challenged(method, url, headers, scope)
+            if response.status not in (401, 403):
+                return response
+            response.close()
+        except UpstreamUnauthorized:
+            if not await self._tokens.renew():
+                raise
+            return await self._challenged(method, url, headers, scope)
+        if await self._tokens.renew():
+            return await self._challenged(method, url, headers, scope)
+        return response
+
+    async def _challenged(self, method: str, url: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
+        response = await self._send(method, url, headers, self._tokens.authorization(scope))
+        if response.status != 401:
+            return response
+        challenges = response.headers.getall("WWW-Authenticate", [])
+        response.close()
+        return await self._send(method, url, headers, await self._tokens.answer(challenges, scope))
+
     def _check(self, response: ClientResponse, unknown: Refusal) -> None:
-        """Raise the refusal that a status means; ECR says 403 for a token that has expired."""
+        """Raise the refusal that a status means."""
         status, name = response.status, self.name
         if status in (200, 206):
             return
@@ -203,7 +225,7 @@ class Registry:
             raise RangeInvalid(f"{name} has no such range")
         if status == 429:
             raise TooManyRequests(
-                f"{name} limits our requests", retry_after=_seconds(response.headers.get("Retry-After"))
+                f"{name} limits our requests", retry_after=retry_after(response.headers.get("Retry-After"))
             )
         if status == 508:
             raise LoopDetected(f"{name} says that this request has passed it already")
@@ -224,7 +246,7 @@ class Registry:
             sent["Authorization"] = authorization
         try:
             async with asyncio.timeout(self._timeouts.first_byte):
-                return await self._session.request(method, url, headers=sent, allow_redirects=False)
+                return await self._transport.send(method, url, headers=sent)
         except TimeoutError as error:
             raise UpstreamTimeout(f"{self.name} does not answer within {self._timeouts.first_byte:g} s") from error
         except (ClientError, OSError, ValueError) as error:
@@ -257,7 +279,3 @@ def _extent(response: ClientResponse, asked: int) -> tuple[int, int | None]:
         return int(found[1]), None if found[2] == "*" else int(found[2])
     length = response.headers.get("Content-Length")
     return 0, int(length) if length and length.isdecimal() else None
-
-
-def _seconds(header: str | None) -> float | None:
-    return float(header) if header and header.isdecimal() and len(header) < 10 else None

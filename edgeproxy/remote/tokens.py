@@ -1,37 +1,27 @@
-"""Logins at registries (Docker token authentication; RFC 7617 Basic), and where they may be sent."""
+"""Tokens and Basic at registries (Docker token authentication; RFC 7617)."""
 
 import asyncio
-import base64
 import json
 import re
-import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
 
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
-from edgeproxy.oci.errors import Refusal, Unavailable, UpstreamTimeout, UpstreamUnauthorized
+from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout, UpstreamUnauthorized
+from edgeproxy.remote.fields import retry_after
+from edgeproxy.remote.logins import Credentials, Login
+from edgeproxy.remote.targets import led, may_send
+from edgeproxy.remote.transport import Transport
 
 _SCHEME = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _SHORTEST_LIFE = 60.0
 """Seconds a token lives where its issuer does not say (Docker token authentication)."""
-_WRITTEN = re.compile(r"[!#-;=?-Z\[\]_a-z~]*")
 _MARGIN = 10.0
 _MOST_TOKENS = 10_000
 _LARGEST_ANSWER = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    username: str
-    password: str = field(repr=False)
-
-    def basic(self) -> str:
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 def parse_challenge(header: str) -> tuple[str, dict[str, str]]:
@@ -45,56 +35,13 @@ def parse_challenge(header: str) -> tuple[str, dict[str, str]]:
     return found[1].lower(), parameters
 
 
-def may_send(credentials_of: URL, to: URL) -> bool:
-    """Whether a login for one host may go to another: encrypted unless both are the same, and the same owner's.
-
-    The owner is taken from the last two labels of the name, so that registry-1.docker.io trusts auth.docker.io.
-    """
-    if credentials_of.origin() == to.origin():
-        return True
-    if to.scheme != "https":
-        return False
-    ours, theirs = (credentials_of.host or "").split("."), (to.host or "").split(".")
-    return len(ours) > 1 and _address(credentials_of.host or "") is None and ours[-2:] == theirs[-2:]
-
-
-def is_inside(url: URL) -> bool:
-    """Whether a URL names an address that only this machine or its own network can reach."""
-    host = (url.host or "").rstrip(".").lower()
-    address = _address(host)
-    return host == "localhost" or host.endswith(".localhost") or (address is not None and not address.is_global)
-
-
-def led(origin: URL, base: URL, text: str, what: str) -> URL:
-    """The URL that a registry leads to, byte by byte as it wrote it: it may be signed. Raises `Unavailable`."""
-    try:
-        target = base.join(URL(text, encoded=bool(_WRITTEN.fullmatch(text))))
-        absolute = target.scheme in ("http", "https") and bool(target.host) and target.port is not None
-    except ValueError:
-        absolute = False
-    if not text or not absolute:
-        raise Unavailable(f"{origin.host} names no address of HTTP as its {what}: refused")
-    check_target(origin, target, what)
-    return target
-
-
-def check_target(origin: URL, target: URL, what: str) -> None:
-    """Refuse to be led by a registry from encryption to plain text, or from the internet into the site's network."""
-    if target.scheme not in ("http", "https") or not target.host:
-        raise Unavailable(f"{origin.host} names no address of HTTP as its {what}: refused")
-    if origin.scheme == "https" and target.scheme != "https":
-        raise Unavailable(f"{origin.host} names {target.origin()} as its {what}, which is not encrypted: refused")
-    if is_inside(target) and not is_inside(origin):
-        raise Unavailable(f"{origin.host} names {target.origin()} as its {what}, which is inside this network: refused")
-
-
 class Tokens:
     """The bearer tokens of one upstream, by scope; each asked for once however many wait for it."""
 
-    def __init__(self, session: ClientSession, registry: URL, credentials: Credentials | None, timeout: float) -> None:
-        self._session = session
+    def __init__(self, transport: Transport, registry: URL, login: Login | None, timeout: float) -> None:
+        self._transport = transport
         self._registry = registry
-        self._credentials = credentials
+        self._login = login
         self._timeout = timeout
         self._known: dict[str, tuple[str, float]] = {}
         self._asking: dict[str, asyncio.Task[str]] = {}
@@ -110,10 +57,11 @@ class Tokens:
         scheme = next((one for one in ("bearer", "basic") if one in known), next(iter(known), ""))
         parameters = known.get(scheme, {})
         if scheme == "basic":
-            if self._credentials is None:
+            credentials = await self._credentials()
+            if credentials is None:
                 raise UpstreamUnauthorized(f"{self._registry.host} wants a login: configure username and password_file")
-            self._remember(scope, self._credentials.basic(), float("inf"))
-            return self._credentials.basic()
+            self._remember(scope, credentials.basic(), monotonic() + _SHORTEST_LIFE)
+            return credentials.basic()
         if scheme != "bearer" or "realm" not in parameters:
             raise UpstreamUnauthorized(
                 f"{self._registry.host} asks for a login of a kind unknown here: {scheme[:40]!r}"
@@ -125,29 +73,38 @@ class Tokens:
             task.add_done_callback(lambda _: self._asking.pop(scope, None))
         return await asyncio.shield(task)
 
+    async def renew(self) -> bool:
+        """Upstream refuses what the login gave: get a fresh one. False where there is none, or was one just now."""
+        if self._login is None or not await self._login.renew():
+            return False
+        self._known.clear()
+        return True
+
+    async def _credentials(self) -> Credentials | None:
+        return await self._login.credentials() if self._login else None
+
     async def _ask(self, parameters: dict[str, str], scope: str) -> str:
         realm = led(self._registry, URL(), parameters["realm"], "token realm")
-        headers = {}
-        if self._credentials and may_send(self._registry, realm):
-            headers["Authorization"] = self._credentials.basic()
-        query = [("service", parameters["service"])] if "service" in parameters else []
-        url = realm.update_query([*query, ("scope", parameters.get("scope") or scope)])
+        credentials = await self._credentials()
+        if credentials and not may_send(self._registry, realm):
+            credentials = None
+        service = {"service": parameters["service"]} if "service" in parameters else {}
+        asked = {**service, "scope": parameters.get("scope") or scope}
         try:
             async with asyncio.timeout(self._timeout):
-                async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                    body = bytearray()
-                    async for chunk in response.content.iter_any():
-                        body += chunk
-                        if len(body) > _LARGEST_ANSWER:
-                            break
-                    status = response.status
+                async with await self._request(realm, asked, credentials) as response:
+                    return self._accept(await _read(response, realm), realm, scope)
         except TimeoutError as error:
             raise UpstreamTimeout(f"{realm.host} is slow to give a token") from error
         except (ClientError, OSError) as error:
             raise Unavailable(f"{realm.host} gives no token: {error}") from error
-        if status != 200:
-            raise _refused(realm, status)
-        return self._accept(bytes(body), realm, scope)
+
+    async def _request(self, realm: URL, asked: dict[str, str], credentials: Credentials | None) -> ClientResponse:
+        if credentials and credentials.identity_token:  # RFC 6749, section 6
+            form = {**asked, "grant_type": "refresh_token", "client_id": "edgeproxy"}
+            return await self._transport.send("POST", realm, data={**form, "refresh_token": credentials.identity_token})
+        headers = {"Authorization": credentials.basic()} if credentials else {}
+        return await self._transport.send("GET", realm.update_query(list(asked.items())), headers=headers)
 
     def _accept(self, body: bytes, realm: URL, scope: str) -> str:
         try:
@@ -157,7 +114,8 @@ class Tokens:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Unavailable(f"{realm.host} gives something that is not a token") from error
         authorization = f"Bearer {token}"
-        self._remember(scope, authorization, monotonic() + max(life, _SHORTEST_LIFE) - _MARGIN)
+        life = max(life, _SHORTEST_LIFE)
+        self._remember(scope, authorization, monotonic() + life - max(_MARGIN, 0.1 * life))
         return authorization
 
     def _remember(self, scope: str, authorization: str, until: float) -> None:
@@ -166,19 +124,22 @@ class Tokens:
         self._known[scope] = (authorization, until)
 
 
-def _refused(realm: URL, status: int) -> Refusal:
+async def _read(response: ClientResponse, realm: URL) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST_ANSWER:
+            break
+    if response.status != 200:
+        raise _refused(realm, response)
+    return bytes(body)
+
+
+def _refused(realm: URL, response: ClientResponse) -> Refusal:
+    status = response.status
     if status in (400, 401, 403, 404):
         return UpstreamUnauthorized(f"{realm.host} refuses the login (status {status})")
+    if status == 429:
+        after = retry_after(response.headers.get("Retry-After"))
+        return TooManyRequests(f"{realm.host} gives no token: it limits our requests", retry_after=after)
     return Unavailable(f"{realm.host} gives no token (status {status})")
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """What the resolver takes for an address without asking anybody: 127.1 and 2130706433 too."""
-    try:
-        return ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return IPv4Address(socket.inet_aton(host))
-    except (OSError, UnicodeError):
-        return None

@@ -23,6 +23,7 @@ from edgeproxy.oci.errors import (
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
+from edgeproxy.remote.transport import Transport
 from tests.fakes.loopback import Loopback
 from tests.fakes.shelf import LAYER, Fault, Method, Question, Shelf, image_index
 from tests.fakes.upstream import MemoryUpstream
@@ -44,7 +45,7 @@ async def upstream(request: pytest.FixtureRequest, shelf: Shelf) -> AsyncIterato
         return
     timeouts = Timeouts()
     async with Loopback(shelf, REPOSITORY.registry).listening() as url, new_session(timeouts) as session:
-        yield Registry("above", url, session, None, "edgeproxy-test", timeouts)
+        yield Registry("above", url, Transport(session, url), None, "edgeproxy-test", timeouts)
 
 
 async def read(upstream: Upstream, pinned: Pinned, start: int = 0) -> bytes:

@@ -11,8 +11,9 @@ from yarl import URL
 
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.remote.logins import Credentials, Login, given
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
-from edgeproxy.remote.tokens import Credentials
+from edgeproxy.remote.transport import Transport
 
 REPOSITORY = Repository("registry.test", "team/app")
 SCOPE = "repository:team/app:pull"
@@ -116,7 +117,8 @@ async def registry_at(
 ) -> AsyncIterator[Registry]:
     patience = timeouts or Timeouts(5, 5, 5)
     async with session or new_session(patience) as connections:
-        yield Registry("registry.test", url, connections, credentials, "this-proxy", patience)
+        login = Login(given(credentials.username, lambda: credentials.password)) if credentials else None
+        yield Registry("registry.test", url, Transport(connections, url), login, "this-proxy", patience)
 
 
 async def content(registry: Registry, start: int = 0) -> bytes:

@@ -11,8 +11,8 @@ from yarl import URL
 
 from edgeproxy.oci.errors import Unavailable, UpstreamUnauthorized
 from edgeproxy.oci.reference import Pinned, Repository
+from edgeproxy.remote.logins import Credentials
 from edgeproxy.remote.registry import Registry
-from edgeproxy.remote.tokens import Credentials
 from tests.remote.scripted import BODY, LOGIN, PINNED, SCOPE, Scripted, always, content, registry_at, serving, turns
 
 
@@ -177,7 +177,8 @@ async def test_a_token_that_is_refused_at_once_is_no_endless_talk() -> None:
     async with issuer.asked_by(LOGIN) as registry:
         with pytest.raises(UpstreamUnauthorized, match="configure a login"):
             await content(registry)
-    assert len(issuer.registry.asked) == 3
+    assert len(issuer.tokens.asked) == 2, "once more with a fresh login"
+    assert len(issuer.registry.asked) == 6
 
 
 async def test_a_token_may_come_in_pieces() -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from edgeproxy.oci.errors import Refusal, Unavailable, UpstreamTimeout, UpstreamUnauthorized
+from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout, UpstreamUnauthorized
 from edgeproxy.remote.registry import Registry, Timeouts
 from tests.remote.scripted import LOGIN, always, content, raw, registry_at, serving
 from tests.remote.test_redirects import public_session
@@ -40,7 +40,7 @@ async def refusal(registry: Registry) -> Refusal:
         (403, UpstreamUnauthorized),
         (404, UpstreamUnauthorized),
         (302, Unavailable),
-        (429, Unavailable),
+        (429, TooManyRequests),
         (500, Unavailable),
         (503, Unavailable),
     ],

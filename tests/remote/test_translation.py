@@ -26,6 +26,7 @@ from edgeproxy.oci.errors import (
 from edgeproxy.oci.manifest import ACCEPTED, OCI_MANIFEST
 from edgeproxy.oci.passage import passed
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
+from edgeproxy.remote.transport import Transport
 from tests.remote.scripted import BODY, PINNED, REPOSITORY, TAG, always, content, raw, registry_at, serving
 
 DIGEST = Digest.of(b"manifest")
@@ -248,7 +249,7 @@ async def test_a_path_before_the_registrys_own_is_kept() -> None:
 
 async def test_a_peer_is_asked_for_what_it_holds_under_the_registry_s_name() -> None:
     async with serving(always(504)) as server, new_session(Timeouts()) as session:
-        peer = Registry("peer", server.url, session, None, "this-proxy", Timeouts(), "peer")
+        peer = Registry("peer", server.url, Transport(session, server.url), None, "this-proxy", Timeouts(), "peer")
         with pytest.raises(BlobUnknown):
             await content(peer)
         with pytest.raises(ManifestUnknown):

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from edgeproxy.oci.errors import Unavailable
-from edgeproxy.remote.tokens import Credentials, check_target, is_inside, may_send, parse_challenge
+from edgeproxy.remote.logins import Credentials
+from edgeproxy.remote.targets import check_target, is_inside, may_send
+from edgeproxy.remote.tokens import parse_challenge
 
 
 @pytest.mark.parametrize(
