@@ -4,7 +4,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 # The real registry and the real clients that the tests and benchmarks run against.
-PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl
+PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl openssl apache2-utils
 
 .DEFAULT_GOAL := help
 .PHONY: help setup parts run test check bench

@@ -371,3 +371,37 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert {"listen", "cache.reserve", "timeout.drain", "registry.NAME.hosts"} <= set(told)
     written = loaded(tmp_path, "\n".join(lines).replace("NAME", '"a.test"'))
     assert written == loaded(tmp_path, '[registry."a.test"]\n')
+
+
+# logins and certificates
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        (
+            'password_file = "a"\ndocker_config = "b"\n',
+            "password_file and docker_config are 2 logins: keep one of them",
+        ),
+        ('credential_helper = "a"\nlogin_command = ["b"]\n', "credential_helper and login_command are 2 logins"),
+        ('username = "a"\nlogin_command = ["b"]\n', "login_command gives the name as well: remove username"),
+        ('client_key = "a"\n', "client_key is given without client_cert: name the certificate, too"),
+        ('credential_helpr = "a"\n', "unknown key 'registry.a.test.upstream.0.credential_helpr': did you mean"),
+    ],
+)
+def test_logins_that_contradict_each_other_are_refused(tmp_path: Path, login: str, told: str) -> None:
+    assert told in refusal(tmp_path, f'[[registry."a.test".upstream]]\nurl = "https://a"\n{login}')
+
+
+def test_a_certificate_is_of_no_use_without_encryption(tmp_path: Path) -> None:
+    told = refusal(tmp_path, '[[registry."a.test".upstream]]\nurl = "http://a"\nca_file = "a"\n')
+    assert "ca_file is of no use: http://a is not encrypted; write https://, or remove the key" in told
+
+
+def test_a_password_may_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[[registry."a.test".upstream]]\nurl = "https://a"\nusername = "me"\npassword_env = "THE_PASSWORD"\n'
+    assert "password_env names THE_PASSWORD, which is not in the environment" in refusal(tmp_path, text)
+    monkeypatch.setenv("THE_PASSWORD", "hidden")
+    config = loaded(tmp_path, text)
+    assert config.registry["a.test"].upstream[0].secret() == "hidden"
+    assert "hidden" not in str(config.effective())

@@ -141,5 +141,5 @@ def _refused(realm: URL, response: ClientResponse) -> Refusal:
         return UpstreamUnauthorized(f"{realm.host} refuses the login (status {status})")
     if status == 429:
         after = retry_after(response.headers.get("Retry-After"))
-        return TooManyRequests(f"{realm.host} gives no token: it limits our requests", retry_after=after)
+        return TooManyRequests(f"{realm.host} gives no token (status 429): it limits our requests", retry_after=after)
     return Unavailable(f"{realm.host} gives no token (status {status})")

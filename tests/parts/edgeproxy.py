@@ -25,7 +25,7 @@ memory = "{memory}"
 class Edgeproxy:
     """`async with Edgeproxy(directory, {"registry.test": registry.url}) as proxy:`, its data outlives it.
 
-    The first registry is the default one. `more` is appended to the configuration.
+    The first registry is the default one. `login` is added to every upstream, `more` to the whole configuration.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Edgeproxy:
         registries: Mapping[str, str],
         budget: str = "1GB",
         memory: str = "16MB",
+        login: str = "",
         more: str = "",
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ class Edgeproxy:
         text = _CONFIG.format(port=self.port, admin=admin, data=self.data, budget=budget, memory=memory)
         for position, (name, url) in enumerate(registries.items()):
             default = "true" if position == 0 else "false"
-            text += f'[registry."{name}"]\ndefault = {default}\n[[registry."{name}".upstream]]\nurl = "{url}"\n'
+            text += f'[registry."{name}"]\ndefault = {default}\n[[registry."{name}".upstream]]\nurl = "{url}"\n{login}'
         config = directory / "edgeproxy.toml"
         config.write_text(text + more)
         self._process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", config], self.log)

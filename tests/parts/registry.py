@@ -15,7 +15,7 @@ storage:
   filesystem: {{rootdirectory: {storage}}}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
-http: {{addr: "127.0.0.1:{port}", secret: loopback}}
+http: {{addr: "127.0.0.1:{port}", secret: loopback{tls}}}
 """
 
 
@@ -34,22 +34,32 @@ class DockerRegistry:
 
     directory: takes config.yml, registry.log and, unless `storage` names another place, storage/.
     proxy: the URL of a registry to pull through; such a registry takes no pushes.
+    certificate, key: it speaks TLS by these. more: is appended to its configuration.
     """
 
-    def __init__(self, directory: Path, storage: Path | None = None, proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        storage: Path | None = None,
+        proxy: str | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        more: str = "",
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}"
         self.storage = storage or directory / "storage"
         config, self.log = directory / "config.yml", directory / "registry.log"
-        text = CONFIG.format(storage=json.dumps(str(self.storage)), port=self.port)
-        config.write_text(text + (f"proxy: {{remoteurl: {json.dumps(proxy)}}}\n" if proxy else ""))
+        tls = f', tls: {{certificate: "{certificate}", key: "{key}"}}' if certificate else ""
+        text = CONFIG.format(storage=json.dumps(str(self.storage)), port=self.port, tls=tls)
+        config.write_text(text + (f"proxy: {{remoteurl: {json.dumps(proxy)}}}\n" if proxy else "") + more)
         self._process = Process(["docker-registry", "serve", config], self.log)
 
     async def start(self) -> None:
         """Start it, at the same port each time, and return when it answers."""
         need("docker-registry")
-        await self._process.start(lambda: responds(f"{self.url}/v2/"))
+        await self._process.start(lambda: responds(f"{self.url}/v2/", (200, 401)))
 
     async def stop(self) -> None:
         """End it; a stopped registry may be started again."""

@@ -80,6 +80,8 @@ class RecordingRelay:
 
     def __init__(self, target: str) -> None:
         self.target = target
+        self.routes: dict[str, str] = {}
+        """Other targets, by the beginning of the path."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.exchanges: list[Exchange] = []
@@ -136,11 +138,14 @@ class RecordingRelay:
         finally:
             exchange.ended = True
 
+    def _target_of(self, path: str) -> str:
+        return next((target for prefix, target in self.routes.items() if path.startswith(prefix)), self.target)
+
     async def _pass_on(self, request: web.BaseRequest, exchange: Exchange, fault: Fault) -> web.StreamResponse:
         assert self._session is not None
         async with self._session.request(
             request.method,
-            URL(self.target + request.raw_path, encoded=True),
+            URL(self._target_of(request.raw_path) + request.raw_path, encoded=True),
             headers=_end_to_end(request.headers),
             data=request.content if request.can_read_body else None,
             allow_redirects=False,

@@ -1,0 +1,126 @@
+"""Registries that want a login: a token server, htpasswd, and TLS by a private authority; and logins that end."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.parts.clients import client
+from tests.parts.edgeproxy import Edgeproxy
+from tests.parts.images import Gallery, Pusher, digest_of
+from tests.parts.processes import need
+from tests.parts.registry import DockerRegistry
+from tests.parts.relay import Fault, RecordingRelay
+from tests.parts.tokens import Certificates, TokenServer, certificates
+
+SECRET = "not for the log"
+LOGIN = 'username = "me"\npassword_file = "{file}"\n'
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    need("openssl")
+    return certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+async def tokens(signed: Certificates) -> AsyncIterator[TokenServer]:
+    async with TokenServer(signed, "me", SECRET) as tokens:
+        yield tokens
+
+
+def written(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
+
+
+@asynccontextmanager
+async def behind_tokens(tmp_path: Path, registry: DockerRegistry, tokens: TokenServer) -> AsyncIterator[RecordingRelay]:
+    """A registry with the same content that wants tokens, and its token server, under one address."""
+    relay = RecordingRelay("")
+    more = tokens.configuration(f"{relay.url}/token")
+    async with guarded(tmp_path, registry, more) as upstream:
+        relay.target, relay.routes = upstream.url, {"/token": tokens.url}
+        async with relay:
+            yield relay
+
+
+@asynccontextmanager
+async def guarded(tmp_path: Path, registry: DockerRegistry, more: str) -> AsyncIterator[DockerRegistry]:
+    """A registry with the same content that wants a login."""
+    async with DockerRegistry(tmp_path / "guarded", storage=registry.storage, more=more) as guarded:
+        yield guarded
+
+
+async def pulled(tmp_path: Path, proxy: Edgeproxy, gallery: Gallery) -> None:
+    async with client("skopeo", tmp_path / "client", proxy.url, "registry.test") as skopeo:
+        for name, image in (("team/index:1.0", gallery.index), ("team/docker:1.0", gallery.docker)):
+            await skopeo.pull("registry.test", name)
+            assert await skopeo.digest("registry.test", name) == image.digest
+    assert SECRET not in proxy.log.read_text()
+
+
+async def test_a_token_server_is_asked_with_the_login(
+    tmp_path: Path, registry: DockerRegistry, gallery: Gallery, tokens: TokenServer
+) -> None:
+    login = LOGIN.format(file=written(tmp_path / "secret", SECRET))
+    async with (
+        behind_tokens(tmp_path, registry, tokens) as relay,
+        Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login) as proxy,
+    ):
+        await pulled(tmp_path, proxy, gallery)
+    assert tokens.issued
+
+
+async def test_a_password_file_by_htpasswd(tmp_path: Path, registry: DockerRegistry, gallery: Gallery) -> None:
+    need("htpasswd")
+    users = subprocess.run(["htpasswd", "-nbB", "me", SECRET], check=True, capture_output=True, text=True).stdout
+    more = f'auth: {{htpasswd: {{realm: here, path: "{written(tmp_path / "users", users)}"}}}}\n'
+    login = LOGIN.format(file=written(tmp_path / "secret", SECRET))
+    async with (
+        guarded(tmp_path, registry, more) as upstream,
+        Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=login) as proxy,
+    ):
+        await pulled(tmp_path, proxy, gallery)
+
+
+async def test_tls_by_a_private_authority(
+    tmp_path: Path, registry: DockerRegistry, gallery: Gallery, signed: Certificates
+) -> None:
+    upstream = DockerRegistry(tmp_path / "tls", registry.storage, certificate=signed.certificate, key=signed.key)
+    async with upstream:
+        trusting = f'ca_file = "{signed.authority}"\n'
+        async with Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=trusting) as proxy:
+            await pulled(tmp_path, proxy, gallery)
+
+
+async def test_what_ends_in_the_middle_of_a_pull_is_renewed(
+    tmp_path: Path, registry: DockerRegistry, tokens: TokenServer
+) -> None:
+    """The password changes, and upstream says 403 to the token of before: a command knows the new one."""
+    layers = [bytes([number]) * 100_000 for number in range(3)]
+    secret, command = written(tmp_path / "secret", SECRET), tmp_path / "login"
+    said = f"print(json.dumps({{'username': 'me', 'password': open({str(secret)!r}).read(), 'expires_in': 3600}}))"
+    command.write_text(f"#!{sys.executable}\nimport json\n{said}\n")
+    command.chmod(0o755)
+    login = f"login_command = {json.dumps([str(command)])}\n"
+    async with aiohttp.ClientSession() as session:
+        for layer in layers:
+            await Pusher(session, registry.url, "team/app").blob(layer)
+        async with (
+            behind_tokens(tmp_path, registry, tokens) as relay,
+            Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login) as proxy,
+        ):
+            for number, layer in enumerate(layers):
+                async with session.get(f"{proxy.url}/v2/team/app/blobs/{digest_of(layer)}") as answer:
+                    assert digest_of(await answer.read()) == digest_of(layer)
+                tokens.password = f"{SECRET} {number}"
+                secret.write_text(tokens.password)
+                relay.faults = [Fault(path="/blobs/", status=403, times=1)] if number == 0 else []
+            assert SECRET not in proxy.log.read_text()
+    assert tokens.issued == 2

@@ -1,0 +1,105 @@
+"""A token server as distribution's registry trusts it (Docker token authentication), with an authority of its own."""
+
+import asyncio
+import base64
+import json
+import secrets
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.parts.processes import free_port
+
+
+def openssl(*words: str | Path, inside: Path, said: bytes = b"") -> bytes:
+    done = subprocess.run(["openssl", *map(str, words)], cwd=inside, input=said, check=True, capture_output=True)
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority, and a certificate for 127.0.0.1 that it has signed."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+def certificates(directory: Path) -> Certificates:
+    directory.mkdir(parents=True, exist_ok=True)
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    openssl(
+        *new, "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", inside=directory
+    )
+    openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", inside=directory)
+    (directory / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    signs = ("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
+    openssl(*signs, "-days", "2", "-extfile", "names", "-out", "server.pem", inside=directory)
+    return Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
+
+
+class TokenServer:
+    """`async with TokenServer(certificates, "me", "secret") as tokens:` — gives tokens to this login only.
+
+    `issued` counts; `life` is in seconds, and may be changed at any time.
+    """
+
+    def __init__(self, certificates: Certificates, username: str, password: str) -> None:
+        self.username, self.password = username, password
+        self.life = 300
+        self.issued = 0
+        self._certificates = certificates
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._runner: web.ServerRunner | None = None
+
+    def configuration(self, realm: str) -> str:
+        """For a registry whose clients reach this at `realm`."""
+        bundle = self._certificates.authority
+        says = f'realm: "{realm}", service: registry.test, issuer: tests, rootcertbundle: "{bundle}"'
+        return f"auth: {{token: {{{says}}}}}\n"
+
+    async def __aenter__(self) -> Self:
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        login = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        if request.headers.get("Authorization") != f"Basic {login}":
+            return web.json_response({"details": "who are you?"}, status=401)
+        self.issued += 1
+        token = await asyncio.to_thread(self._token, request.query.getall("scope", []))
+        return web.json_response({"token": token, "expires_in": self.life})
+
+    def _token(self, scopes: list[str]) -> str:
+        now = int(time.time())
+        access = [dict(zip(("type", "name"), scope.split(":"), strict=False), actions=["pull"]) for scope in scopes]
+        chain = self._certificates.certificate.read_text()
+        header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(chain.splitlines()[1:-1])]}
+        claims = {"iss": "tests", "sub": self.username, "aud": "registry.test", "access": access}
+        times = {"exp": now + self.life, "nbf": now - 60, "iat": now, "jti": secrets.token_hex(8)}
+        signed = f"{_encoded(header)}.{_encoded({**claims, **times})}"
+        key = self._certificates.key
+        signature = openssl("dgst", "-sha256", "-sign", key, inside=key.parent, said=signed.encode())
+        return f"{signed}.{_base64(signature)}"
+
+
+def _encoded(document: dict[str, Any]) -> str:
+    return _base64(json.dumps(document).encode())
+
+
+def _base64(body: bytes) -> str:
+    return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
