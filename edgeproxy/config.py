@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     field_validator,
@@ -24,6 +25,7 @@ from pydantic import (
 
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
+from edgeproxy.remote.windows import Terms, Window, split_window
 
 KNOWN_REGISTRIES = {
     DOCKER_HUB: "https://registry-1.docker.io",
@@ -83,6 +85,30 @@ def parse_share(value: object) -> float | int:
     return float(found[1]) / 100
 
 
+def parse_percentage(value: object) -> float:
+    """`"20%"` is 0.2. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
+    if not found or float(found[1]) > 100:
+        raise ValueError(f'{value!r} is not a percentage: write a number up to 100 and "%", as in "20%"')
+    return float(found[1]) / 100
+
+
+def parse_rate(value: object) -> int:
+    """`"10MB"` is 10,000,000 bytes per second. Raises ValueError."""
+    rate = parse_size(value)
+    if not rate:
+        raise ValueError(f'{value!r} would let nothing pass: write a size above 0, as in "10MB"')
+    return rate
+
+
+def parse_window(value: object) -> Window:
+    """`"22:00-05:00 20MB"`; `unlimited` is no bound. Raises ValueError."""
+    if isinstance(value, Window):
+        return value
+    start, stop, rate = split_window(value if isinstance(value, str) else repr(value))
+    return Window(start, stop, None if rate == "unlimited" else parse_rate(rate))
+
+
 def parse_address(value: object) -> tuple[str, int]:
     """`"0.0.0.0:5000"`; the host may be left out, an IPv6 address stands in brackets. Raises ValueError."""
     host, colon, port = str(value).rpartition(":")
@@ -94,6 +120,9 @@ def parse_address(value: object) -> tuple[str, int]:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Share = Annotated[float | int, BeforeValidator(parse_share)]
+Percentage = Annotated[float, BeforeValidator(parse_percentage)]
+Rate = Annotated[int, BeforeValidator(parse_rate)]
+TimeWindow = Annotated[Window, BeforeValidator(parse_window), PlainSerializer(str, return_type=str)]
 Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
 
 
@@ -105,6 +134,15 @@ class CacheConfig(_Section):
     budget: Share | None = None
     reserve: Share = 0.05
     memory: Size = 256 * 10**6
+
+
+class LinkConfig(_Section):
+    budget: Rate | None = None
+    burst: Rate | None = None
+    windows: tuple[TimeWindow, ...] = ()
+
+    def terms(self) -> Terms:
+        return Terms(self.budget, self.burst, self.windows)
 
 
 class UpstreamConfig(_Section):
@@ -121,6 +159,10 @@ class UpstreamConfig(_Section):
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
+    budget: Rate | None = None
+    burst: Rate | None = None
+    windows: tuple[TimeWindow, ...] = ()
+    reserve: Percentage = 0.2
 
     @field_validator("url")
     @classmethod
@@ -152,6 +194,9 @@ class UpstreamConfig(_Section):
     def _is_given(self, key: str) -> bool:
         value = getattr(self, key)
         return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+    def terms(self) -> Terms:
+        return Terms(self.budget, self.burst, self.windows)
 
     def secret(self) -> str:
         """The password, read again from where it stands. Raises `ConfigError`."""
@@ -204,6 +249,7 @@ class Config(_Section):
     log_level: str = "info"
     cache: CacheConfig = CacheConfig()
     timeout: TimeoutConfig = TimeoutConfig()
+    link: LinkConfig = LinkConfig()
     registry: dict[str, RegistryConfig] = Field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
 
@@ -300,6 +346,7 @@ def _keys_beside(path: Sequence[str | int]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "cache": CacheConfig,
         "timeout": TimeoutConfig,
+        "link": LinkConfig,
         "rule": RuleConfig,
     }
     section: type[BaseModel] = Config

@@ -15,6 +15,7 @@ from aiohttp import ClientSession, web
 from yarl import URL
 
 from edgeproxy.admin.app import admin_app
+from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import PullServer
 from edgeproxy.api.pull import Pull
@@ -26,6 +27,7 @@ from edgeproxy.cache.flights import Flights
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.overflow import Overflow
+from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
@@ -36,6 +38,8 @@ from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.remote.allowance import Allowance
+from edgeproxy.remote.budget import Budget
 from edgeproxy.remote.logins import Login, Source, command, credential_helper, docker_config, given
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
@@ -76,15 +80,18 @@ class Daemon:
         limits = _limits(config, self.store)
         room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
         self.ranking = MeasuredRanking(_upstreams(config, self._session, self.layout.name, clock), clock, self._traffic)
-        upstreams = Upstreams(self.ranking, clock, config.offline)
-        fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic)
+        upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
+        self.budget = _budget(config, clock, self._traffic)
+        fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
         patience = config.timeout.answer
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
-        pull = Pull(_addresses(config), library, listings, Overflow(upstreams, self._traffic), self.layout.name)
-        self.room, self.pull = room, pull
+        addresses = _addresses(config)
+        pull = Pull(addresses, library, listings, Overflow(upstreams, self._traffic), self.layout.name)
+        self.room, self.pull, self.addresses = room, pull, addresses
+        self.prefetch = Prefetch(library)
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)
@@ -109,6 +116,14 @@ class Daemon:
         await self.store.close()
         await self.catalog.close()
 
+    def prefetches(self) -> PrefetchRequests:
+        """By what the configuration decides at the time of each."""
+        return PrefetchRequests(
+            lambda image: self.addresses.image(image),
+            lambda reference, platforms: self.prefetch(reference, platforms),
+            self._supervisor.spawn,
+        )
+
     def _gauges(self) -> list[Gauge | UpstreamGauge]:
         return [
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
@@ -123,17 +138,33 @@ class Daemon:
             UpstreamGauge(
                 "edgeproxy_upstream_latency_seconds",
                 "Seconds to an answer, smoothed.",
-                lambda: self.ranking.figures(lambda estimate: estimate.latency),
+                lambda: self.ranking.figures(lambda each: each.estimate.latency),
             ),
             UpstreamGauge(
                 "edgeproxy_upstream_rate_bytes",
                 "Bytes per second of one transfer, smoothed.",
-                lambda: self.ranking.figures(lambda estimate: estimate.rate),
+                lambda: self.ranking.figures(lambda each: each.estimate.rate),
             ),
             UpstreamGauge(
                 "edgeproxy_upstream_failures",
                 "Failures in a row.",
-                lambda: self.ranking.figures(lambda estimate: estimate.failures),
+                lambda: self.ranking.figures(lambda each: each.estimate.failures),
+            ),
+            UpstreamGauge(
+                "edgeproxy_upstream_requests_left",
+                "Requests that upstream still grants.",
+                lambda: self.ranking.figures(lambda each: each.allowance.remaining(self.clock.now())),
+            ),
+            UpstreamGauge(
+                "edgeproxy_upstream_requests_limit",
+                "Requests that upstream grants per window.",
+                lambda: self.ranking.figures(lambda each: each.allowance.limit(self.clock.now())),
+            ),
+            Gauge("edgeproxy_link_budget_bytes", "Bytes per second that may come.", lambda: self.budget.rate),
+            Gauge(
+                "edgeproxy_link_background_bytes",
+                "Bytes per second that clients leave to others.",
+                lambda: self.budget.background_rate,
             ),
         ]
 
@@ -156,7 +187,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
         server = PullServer(daemon.pull, traffic)
-        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready), access_log=None)
+        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches()), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
             loop = asyncio.get_running_loop()
@@ -233,7 +264,6 @@ def _bytes(share: float, disk: int) -> int:
 
 def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) -> Mapping[str, Sequence[Measured]]:
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
-
     proxies = Proxies(os.environ)
 
     def measured(upstream: UpstreamConfig) -> Measured:
@@ -241,15 +271,25 @@ def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) 
         transport = Transport(session, url, proxies, *_contexts(upstream))
         source = _source(upstream)
         login = Login(source) if source else None
-        registry = Registry(
-            f"{url.authority}{url.path.rstrip('/')}", url, transport, login, name, timeouts, upstream.role
-        )
-        return Measured(registry, upstream.priority, clock, registry.knock)
+        allowance = Allowance(upstream.reserve)
+        registry = Registry(_called(upstream), url, transport, login, name, timeouts, upstream.role, allowance)
+        return Measured(registry, upstream.priority, clock, registry.knock, allowance)
 
     return {
         registry: [measured(upstream) for upstream in settings.upstream]
         for registry, settings in config.registry.items()
     }
+
+
+def _budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:
+    settings = [upstream for registry in config.registry.values() for upstream in registry.upstream]
+    return Budget(config.link.terms(), {_called(each): each.terms() for each in settings}, clock, traffic)
+
+
+def _called(upstream: UpstreamConfig) -> str:
+    """The name of an upstream for people: where it is."""
+    url = URL(upstream.url)
+    return f"{url.authority}{url.path.rstrip('/')}"
 
 
 def _source(upstream: UpstreamConfig) -> Source | None:

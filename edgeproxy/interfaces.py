@@ -6,6 +6,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol
 
 from edgeproxy.oci.digest import Digest
@@ -197,6 +198,29 @@ class Ranking(Protocol):
 
     def judge(self, upstream: Upstream, size: int, *, right: bool) -> None:
         """So many bytes of it have turned out to be right, or wrong."""
+        ...
+
+
+class Urgency(IntEnum):
+    """Who waits for bytes; the lower, the sooner they get the link."""
+
+    CLIENT = 0
+    REPLICATION = 1
+    PREFETCH = 2
+
+
+class Link(Protocol):
+    """The site's line to its upstreams, shared by urgency."""
+
+    async def admit(self, upstream: str, size: int, urgency: Urgency) -> None:
+        """Wait until `size` bytes more may come from this upstream.
+
+        Called after the bytes were read: back-pressure does the rest.
+        """
+        ...
+
+    def began(self, upstream: str, seconds: float, urgency: Urgency) -> None:
+        """An answer took so long to its first byte."""
         ...
 
 

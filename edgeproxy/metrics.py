@@ -32,6 +32,10 @@ class Traffic:
     """Answers by outcome and bucket."""
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds to the first byte, summed by outcome."""
+    admitted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes that the link's budget let pass, by urgency."""
+    waited_for_link: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds that bytes waited for the link's budget, by urgency."""
     evictions: int = 0
     mismatches: int = 0
     failed_tasks: int = 0
@@ -87,6 +91,10 @@ class Metrics:
         yield _counter("edgeproxy_upstream_lies", "Downloads an upstream made wrong.", upstream, traffic.lies)
         errors = {(code,): count for code, count in traffic.errors.items()}
         yield _counter("edgeproxy_errors", "Refusals, by OCI error code.", ["code"], errors)
+        admitted = {(urgency,): size for urgency, size in traffic.admitted.items()}
+        yield _counter("edgeproxy_link_bytes", "Bytes that the link let pass.", ["urgency"], admitted)
+        waited = {(urgency,): seconds for urgency, seconds in traffic.waited_for_link.items()}
+        yield _counter("edgeproxy_link_wait_seconds", "Seconds that bytes waited for the link.", ["urgency"], waited)
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
         yield _counter(
             "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}
@@ -112,7 +120,7 @@ class Metrics:
 Counts = (
     Mapping[tuple[str, str, str], int]
     | Mapping[tuple[str, str], int]
-    | Mapping[tuple[str], int]
+    | Mapping[tuple[str], float]
     | Mapping[tuple[()], int]
 )
 

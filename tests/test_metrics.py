@@ -42,6 +42,8 @@ def busy() -> Traffic:
     traffic.sent["docker.io", "blobs", "hit"] += 2
     traffic.received("docker.io", 1)
     traffic.received("docker.io", 2)
+    traffic.admitted["client"] += 10
+    traffic.waited_for_link["client"] += 11
     traffic.brought["docker.io", "near"] += 8
     traffic.lies["docker.io", "near"] += 9
     traffic.errors["BLOB_UNKNOWN"] += 4
@@ -124,6 +126,9 @@ async def test_what_the_daemon_exports_is_what_is_documented(tmp_path: Path) -> 
         traffic = busy()
         daemon = Daemon(config, Supervisor(group, ManualClock(), traffic), session, traffic)
         for _, upstream in daemon.ranking:
+            upstream.allowance.answered(
+                200, {"ratelimit-limit": "9;w=60", "ratelimit-remaining": "8"}, daemon.clock.now()
+            )
             upstream.estimate = Estimate().answered(0.1).delivered(10**6, 1.0, 0.0)
         found = {re.sub("_(bucket|count|sum)$", "", sample.name) for sample in samples(daemon.metrics)}
         assert value(daemon.metrics, "edgeproxy_cache_budget_bytes") == 10**9

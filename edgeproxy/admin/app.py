@@ -1,15 +1,16 @@
-"""Health and metrics, on a listener of their own."""
+"""Health, metrics and the operator's requests, on a listener of their own."""
 
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.metrics import Metrics
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def admin_app(metrics: Metrics, ready: Callable[[], Awaitable[str]]) -> web.Application:
+def admin_app(metrics: Metrics, ready: Callable[[], Awaitable[str]], prefetch: PrefetchRequests) -> web.Application:
     """`ready` really reads the store, and says what is wrong; nothing is ""."""
 
     async def healthz(request: web.Request) -> web.Response:
@@ -26,4 +27,5 @@ def admin_app(metrics: Metrics, ready: Callable[[], Awaitable[str]]) -> web.Appl
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)
+    app.router.add_post("/api/v1/prefetch", prefetch.post)
     return app

@@ -104,6 +104,18 @@ class Addresses:
             return Content("blobs", Pinned(repository, Digest.parse(found["which"])), namespace)
         return Content("manifests", parse_reference(repository, found["which"]), namespace)
 
+    def image(self, text: str) -> Reference:
+        """`docker.io/library/nginx:1.25` or `ghcr.io/owner/app@sha256:…`, as people write them.
+
+        Raises the refusals of `parse`.
+        """
+        name, at, digest = text.partition("@")
+        if not at:
+            name, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
+            digest = tag or "latest"
+        repository = self._repository(name, None, "")
+        return parse_reference(repository, digest)
+
     def _honoured(self, ns: str | None, repository: Repository) -> str | None:
         """The `ns` to be confirmed: one that says what the path says, or decided because the path says nothing."""
         return ns if ns and _registry_or_none(ns) == repository.registry else None

@@ -16,7 +16,7 @@ from edgeproxy.cache.flights import Flight
 from edgeproxy.cache.pilot import Lessons, Pilot
 from edgeproxy.cache.segments import Claim, Segments, gaps
 from edgeproxy.cache.upstreams import Upstreams, more_telling
-from edgeproxy.interfaces import BlobWriter, Body, Clock, Span, Upstream
+from edgeproxy.interfaces import BlobWriter, Body, Clock, Link, Span, Upstream
 from edgeproxy.oci.errors import DigestMismatch, RangeInvalid, Refusal, Unavailable, unknown
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Download:
         write: Write,
         expect: Callable[[int], None],
         count: Callable[[Upstream, int], None],
+        link: Link,
     ) -> None:
         """`write` makes room where there is none; `expect` is told how much will come, `count` what has come."""
         self._flight = flight
@@ -79,6 +80,7 @@ class Download:
         self._write = write
         self._expect = expect
         self._count = count
+        self._link = link
         self._pilot = Pilot(lessons)
         self._segments: Segments | None = None
         self._connections: dict[asyncio.Task[None], Connection] = {}
@@ -234,11 +236,14 @@ class Download:
     async def _bring(self, connection: Connection) -> None:
         claim, pinned = connection.claim, self._flight.pinned
         connection.bound = claim.stop if claim.stop != self._flight.size and self._pilot.width > 1 else None
+        began = self._clock.now()
         async with connection.upstream.open("blobs", pinned, claim.position, connection.bound) as body:
+            self._link.began(connection.upstream.name, self._clock.now() - began, self._flight.urgency)
             self._answer(connection, body)
             skip = claim.position - body.start
             async for chunk in body.chunks():
                 self._count(connection.upstream, len(chunk))
+                await self._link.admit(connection.upstream.name, len(chunk), self._flight.urgency)
                 fresh, skip = chunk[skip:], max(0, skip - len(chunk))
                 if fresh and not await self._take(connection, fresh):
                     return

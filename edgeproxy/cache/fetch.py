@@ -11,6 +11,7 @@ from edgeproxy.cache.flights import Flight
 from edgeproxy.cache.pilot import Lessons
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import BlobStore, BlobWriter, Clock, StoreFull, Upstream
+from edgeproxy.interfaces import Link as Line
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
@@ -42,6 +43,7 @@ class Fetch:
         room: Room,
         clock: Clock,
         traffic: Traffic,
+        line: Line,
     ) -> None:
         self._upstreams = upstreams
         self._store = store
@@ -49,6 +51,7 @@ class Fetch:
         self._room = room
         self._clock = clock
         self._traffic = traffic
+        self._line = line
         self.lessons = Lessons()
 
     async def __call__(self, flight: Flight) -> None:
@@ -194,9 +197,8 @@ class Fetch:
             self._traffic.received(registry, size)
             self._traffic.brought[registry, upstream.name] += size
 
-        return Download(
-            flight, writer, self._upstreams, self.lessons, self._clock, self._write, self._room.expect, count
-        )
+        upstreams, expect = self._upstreams, self._room.expect
+        return Download(flight, writer, upstreams, self.lessons, self._clock, self._write, expect, count, self._line)
 
     async def _write(self, writer: BlobWriter, chunk: bytes, at: int) -> None:
         try:

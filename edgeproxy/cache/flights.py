@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from edgeproxy.interfaces import BlobWriter, Kind, OnDisk, StoreFull
+from edgeproxy.interfaces import BlobWriter, Kind, OnDisk, StoreFull, Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Refusal, Unavailable, UpstreamTimeout
 from edgeproxy.oci.reference import Pinned
@@ -30,6 +30,8 @@ class Flight:
     def __init__(self, kind: Kind, pinned: Pinned) -> None:
         self.kind = kind
         self.pinned = pinned
+        self.urgency = Urgency.PREFETCH
+        """Of whoever waits for it most urgently."""
         self.media_type = ""
         self.size: int | None = None
         self.released = 0
@@ -173,13 +175,20 @@ class Flights:
     def get(self, digest: Digest) -> Flight | None:
         return self._under_way.get(digest)
 
-    def join(self, kind: Kind, pinned: Pinned, fetch: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
+    def join(
+        self,
+        kind: Kind,
+        pinned: Pinned,
+        fetch: Callable[[Flight], Coroutine[Any, Any, None]],
+        urgency: Urgency = Urgency.CLIENT,
+    ) -> Flight:
         """The flight of this digest; started with `fetch` where there is none."""
         flight = self._under_way.get(pinned.digest)
         if flight is None:
             flight = self._under_way[pinned.digest] = Flight(kind, pinned)
             task = self._spawn(self._fly(flight, fetch), f"fetch {pinned}")
             task.add_done_callback(lambda _: self._ended(flight))
+        flight.urgency = min(flight.urgency, urgency)
         return flight
 
     async def departed(self, flight: Flight) -> None:

@@ -4,11 +4,11 @@ from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.answers import COLLAPSED, HIT, MISS, Answer, Outcome, release
 from edgeproxy.cache.fetch import Fetch
-from edgeproxy.cache.flights import Flight, Flights
+from edgeproxy.cache.flights import Flight, Flights, Spilled
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
-from edgeproxy.interfaces import BlobStore, Content, InMemory, Kind
-from edgeproxy.oci.errors import NotHeld, Refusal, unknown
+from edgeproxy.interfaces import BlobStore, Content, InMemory, Kind, Urgency
+from edgeproxy.oci.errors import NotHeld, Refusal, TooManyRequests, Unavailable, unknown
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Tag
 from edgeproxy.store.catalog import Catalog, Link
@@ -81,6 +81,20 @@ class Library:
         self._accesses.note(reference.digest)
         return Answer(_sized(shown, _size(content)), content, outcome)
 
+    async def bring(self, kind: Kind, pinned: Pinned, urgency: Urgency) -> None:
+        """Have content here that is not asked for yet. Raises the `Refusal` that says why it cannot be had."""
+        shown = self._catalog.link(kind, pinned)
+        if shown is None and self._was_brought_by_another(pinned):
+            shown = await self._prove(kind, pinned)
+        if shown is None or self._catalog.held(pinned.digest) is None:
+            if not self._upstreams.may_be_bothered(pinned.repository):
+                raise TooManyRequests(f"{pinned}: what upstream still grants is kept for clients")
+            flight = self._flights.join(kind, pinned, self._fetch, urgency)
+            try:
+                await flight.landed()
+            except Spilled as error:
+                raise Unavailable(f"{pinned} is not kept: the disk is full") from error
+
     async def stat(self, kind: Kind, reference: Reference) -> Answer:
         """The descriptor alone; never fetches content. Raises as `get` does."""
         if isinstance(reference, Tag):
@@ -127,9 +141,7 @@ class Library:
             body = flight.body or b""
             return Answer(Descriptor(flight.media_type, pinned.digest, len(body)), InMemory(body), outcome)
         await self._flights.departed(flight)
-        if (
-            not flight.size
-        ):  # upstream announces no length, known at the end, or none at all, which nothing can be held back of
+        if not flight.size:  # not announced, so known at the end; or nothing, of which nothing can be held back
             await self._flights.landed(flight)
         boarding = flight.board()
         if boarding is None:  # it landed while we were woken

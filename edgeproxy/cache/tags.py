@@ -11,7 +11,7 @@ from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.rules import Rules
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, Policy
-from edgeproxy.oci.errors import ManifestUnknown, Refusal, Unavailable, UpstreamTimeout
+from edgeproxy.oci.errors import ManifestUnknown, Refusal, UpstreamTimeout
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
 from edgeproxy.store.catalog import Catalog, TagRecord
@@ -116,11 +116,8 @@ class Tags:
         trouble = self._troubles.get(tag)
         if tag in self._asking or (trouble and now < trouble.until):
             return
-        try:
-            self._upstreams.of(tag.repository)
-        except Unavailable:  # offline
-            return
-        self._ask(tag)
+        if self._upstreams.may_be_bothered(tag.repository):
+            self._ask(tag)
 
     async def _ask_patiently(self, tag: Tag, now: float) -> Descriptor:
         trouble = self._troubles.get(tag)

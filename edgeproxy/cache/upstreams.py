@@ -15,8 +15,11 @@ _UNKNOWN = (ManifestUnknown, BlobUnknown, NameUnknown, RouteUnknown)
 class Upstreams:
     """Which upstreams serve a registry, in the order to ask them."""
 
-    def __init__(self, ranking: Ranking, clock: Clock, offline: bool) -> None:
-        """`clock` tells when an answer is late."""
+    def __init__(
+        self, ranking: Ranking, clock: Clock, offline: bool, spares: Callable[[str], bool] = lambda registry: True
+    ) -> None:
+        """`clock` tells when an answer is late; `spares` whether a registry grants requests that nobody waits for."""
+        self._spares = spares
         self.ranking = ranking
         self.clock = clock
         self._offline = offline
@@ -27,6 +30,10 @@ class Upstreams:
             raise Unavailable(f"{repository}: not held here, and this proxy is configured offline")
         order = self.ranking.order(repository.registry)
         return sorted(order, key=lambda each: each.role == "peer") if named else order
+
+    def may_be_bothered(self, repository: Repository) -> bool:
+        """Whether it may be asked for what no client waits for."""
+        return not self._offline and self._spares(repository.registry)
 
     async def first(
         self,

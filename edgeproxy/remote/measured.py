@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from edgeproxy.interfaces import Body, Clock, Kind, Page, Role, Upstream
+from edgeproxy.interfaces import Body, Clock, Kind, Page, Role, Upstream, Urgency
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.remote.allowance import Allowance
 from edgeproxy.remote.ranking import Candidate, Estimate, rank
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,16 @@ _STRETCH = 1.0
 class Measured:
     """Implements `interfaces.Upstream` by another one."""
 
-    def __init__(self, upstream: Upstream, priority: int, clock: Clock, knock: Callable[[], Awaitable[None]]) -> None:
-        """`knock` asks upstream something that costs nothing."""
+    def __init__(
+        self,
+        upstream: Upstream,
+        priority: int,
+        clock: Clock,
+        knock: Callable[[], Awaitable[None]],
+        allowance: Allowance | None = None,
+    ) -> None:
+        """`knock` asks upstream something that costs nothing; `allowance` is what it grants us."""
+        self.allowance = allowance or Allowance()
         self.upstream = upstream
         self.priority = priority
         self.estimate = Estimate()
@@ -143,9 +152,14 @@ class MeasuredRanking:
         """Every upstream with the registry it serves."""
         return ((registry, each) for registry, upstreams in self._by_registry.items() for each in upstreams)
 
-    def figures(self, of: Callable[[Estimate], float | None]) -> list[tuple[tuple[str, str], float | None]]:
+    def spares(self, registry: str) -> bool:
+        """Whether one of its upstreams grants requests beyond those that are kept for clients."""
+        now = self._clock.now()
+        return any(each.allowance.may_ask(Urgency.PREFETCH, now) for each in self._by_registry[registry])
+
+    def figures(self, of: Callable[[Measured], float | None]) -> list[tuple[tuple[str, str], float | None]]:
         """A number of every upstream, for metrics."""
-        return [((registry, each.name), of(each.estimate)) for registry, each in self]
+        return [((registry, each.name), of(each)) for registry, each in self]
 
     def order(self, registry: str) -> Sequence[Measured]:
         upstreams = self._by_registry[registry]

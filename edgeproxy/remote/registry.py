@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from edgeproxy.oci.errors import (
 from edgeproxy.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor
 from edgeproxy.oci.passage import passing
 from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.remote.allowance import Allowance
 from edgeproxy.remote.fields import retry_after
 from edgeproxy.remote.logins import Login
 from edgeproxy.remote.targets import led, may_send
@@ -94,10 +96,13 @@ class Registry:
         proxy: str,
         timeouts: Timeouts,
         role: Role = "origin",
+        allowance: Allowance | None = None,
     ) -> None:
         """`name` for people; `proxy` is this proxy's own name, which upstreams are told (RFC 8586)."""
         self.name = name
         self.role: Role = role
+        self.allowance = allowance or Allowance()
+        """What it grants us, by what it answers."""
         self._url = url
         self._transport = transport
         self._proxy = proxy
@@ -244,9 +249,15 @@ class Registry:
             sent["Cache-Control"] = "only-if-cached"  # RFC 9111, section 5.2.1.7
         if authorization:
             sent["Authorization"] = authorization
+        own = url.origin() == self._url.origin()
+        if own and (after := self.allowance.retry_after(time.time())) is not None:
+            raise TooManyRequests(f"{self.name} wants not to be asked for {after:.0f} s", retry_after=after)
         try:
             async with asyncio.timeout(self._timeouts.first_byte):
-                return await self._transport.send(method, url, headers=sent)
+                response = await self._transport.send(method, url, headers=sent)
+            if own:
+                self.allowance.answered(response.status, response.headers, time.time())
+            return response
         except TimeoutError as error:
             raise UpstreamTimeout(f"{self.name} does not answer within {self._timeouts.first_byte:g} s") from error
         except (ClientError, OSError, ValueError) as error:

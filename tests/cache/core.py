@@ -24,7 +24,9 @@ from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.reference import Pinned, Reference, Repository
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.remote.budget import Budget
 from edgeproxy.remote.measured import Measured, MeasuredRanking
+from edgeproxy.remote.windows import Terms
 from edgeproxy.store.disk import DiskStore
 from tests.fakes.clock import ManualClock
 from tests.fakes.shelf import Shelf
@@ -47,6 +49,7 @@ class Setting(NamedTuple):
     rules: Sequence[Rule] = ()
     patience: float = 3600.0
     memory: int = 64 * 1024
+    link: Terms = Terms()
     mirrored: bool = False
     """Whether docker.io has a second upstream, `core.second`."""
 
@@ -72,8 +75,9 @@ class Core:
         self.ranking = MeasuredRanking(by_registry, clock, self.traffic)
         self.lateness = ManualClock()
         """When an answer is late; moves only as a test says."""
-        upstreams = Upstreams(self.ranking, self.lateness, setting.offline)
-        self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic)
+        upstreams = Upstreams(self.ranking, self.lateness, setting.offline, self.ranking.spares)
+        self.budget = Budget(setting.link, {}, clock, self.traffic)
+        self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic, self.budget)
         self.overflow = Overflow(upstreams, self.traffic)
         rules, flights, fetch = Rules(setting.rules), self.flights, self.fetch
         self.tags = Tags(self.catalog, upstreams, rules, policy, clock, spawn, patience, flights, fetch)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from math import isfinite
 
 import pytest
@@ -269,3 +270,20 @@ async def test_trouble_is_no_answer_to_a_knock() -> None:
     async with serving(always(502)) as server, registry_at(server.url) as registry:
         with pytest.raises(Unavailable):
             await registry.knock()
+
+
+async def test_who_wants_to_be_left_alone_is_not_asked() -> None:
+    async with serving(always(429, headers={"Retry-After": "60"})) as server, registry_at(server.url) as registry:
+        for _ in range(3):
+            with pytest.raises(TooManyRequests) as caught:
+                await registry.resolve(TAG)
+            assert caught.value.retry_after is not None
+            assert 50 < caught.value.retry_after <= 60
+    assert len(server.asked) == 1
+
+
+async def test_what_is_left_is_read_from_every_answer() -> None:
+    fields = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}
+    async with serving(always(200, BODY, fields)) as server, registry_at(server.url) as registry:
+        await content(registry)
+        assert registry.allowance.remaining(time.time()) == 76
