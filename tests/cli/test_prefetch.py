@@ -12,9 +12,9 @@ from tests.parts.registry import DockerRegistry
 
 
 async def post(proxy: Edgeproxy, body: str) -> tuple[int, dict[str, object]]:
-    async with aiohttp.ClientSession() as session:
-        async with session.post(f"{proxy.admin}/api/v1/prefetch", data=body) as answer:
-            return answer.status, await answer.json(content_type=None)
+    url = f"{proxy.admin}/api/v1/prefetch"
+    async with aiohttp.ClientSession() as session, session.post(url, data=body) as answer:
+        return answer.status, await answer.json(content_type=None)
 
 
 async def test_images_are_brought_before_a_roll_out(tmp_path: Path) -> None:
