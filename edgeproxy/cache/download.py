@@ -267,8 +267,8 @@ class Download:
         for rival in connection.rivals:
             if rival.task is not None:
                 rival.task.cancel()
-        if not self._upstreams.ranking.trusts(connection.upstream):
-            flight.doubt(claim.position)
+        self._note(connection.upstream, Span(claim.position, claim.position))
+        self._doubt()
         size = body.size if flight.size is None else flight.size
         flight.depart(writer, size, body.media_type)
         if self._segments is None and size is not None:
@@ -306,6 +306,14 @@ class Download:
             if self._segments is not None and each.rate < best / 4 and each.claim.left > best * _LOOKS:
                 self._segments.cut(each.claim, each.claim.position + int(each.rate * _LOOKS))
 
+    def _doubt(self) -> None:
+        """Hold back what comes from those who have proven nothing yet, as long as clients bear it."""
+        if self._clock.now() - self._began >= _HELD_AT_MOST:
+            self._flight.doubt(None)
+            return
+        doubtful = [spans for each, spans in self.sources.items() if not self._upstreams.ranking.trusts(each)]
+        self._flight.doubt(min((span.start for spans in doubtful for span in spans), default=None))
+
     def _extend(self, connection: Connection) -> bool:
         """An answer that goes on to the blob's end brings what follows, too, unless that comes from elsewhere."""
         claim, size = connection.claim, self._flight.size
@@ -323,13 +331,12 @@ class Download:
 
     def _look(self, size: int) -> None:
         self._pilot.received(size)
-        if self._segments is None or self._alone:
-            return
         now = self._clock.now()
         if now - self._looked >= _LOOKS:
             self._relieve(now)
-        if now - self._began >= _HELD_AT_MOST:
-            self._flight.doubt(None)
+            self._doubt()
+        if self._segments is None or self._alone:
+            return
         if self._pilot.due(now, sum(each.answered for each in self._connections.values())):
             names = [each.name for each in self._order() if each not in self._failed]
             if self._pilot.decide(now, names, (self._flight.size or 0) - self._here()):

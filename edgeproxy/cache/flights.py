@@ -66,9 +66,8 @@ class Flight:
         self._wake()
 
     def doubt(self, offset: int | None) -> None:
-        """What comes from this byte on is released only when all is verified; `None` takes it back."""
-        both = offset is not None and self._doubted is not None
-        self._doubted = min(offset or 0, self._doubted or 0) if both else offset
+        """What comes from this byte on is released only when all is verified; `None` is nothing."""
+        self._doubted = offset
 
     def land(self, size: int, body: bytes | None = None) -> None:
         """All is here and verified."""
