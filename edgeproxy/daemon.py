@@ -89,7 +89,7 @@ class Daemon:
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
         addresses = _addresses(config)
-        pull = Pull(addresses, library, listings, Overflow(upstreams, self._traffic), self.layout.name)
+        pull = Pull(addresses, library, listings, Overflow(upstreams, self._traffic, self.budget), self.layout.name)
         self.room, self.pull, self.addresses = room, pull, addresses
         self.prefetch = Prefetch(library)
 

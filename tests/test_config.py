@@ -22,6 +22,7 @@ from edgeproxy.config import (
     parse_share,
     parse_size,
 )
+from edgeproxy.remote.windows import Terms, Window
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "configuration.md"
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -116,6 +117,7 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
         ('listne = "127.0.0.1:1"\n', 1, "listne", "listen"),
         ('offline = true\n# words\n[cache]\nmemory = "1MB"\nbugdet = "1GB"\n', 5, "cache.bugdet", "budget"),
         ('\ncache.bugdet = "1GB"\n', 2, "cache.bugdet", "budget"),
+        ("[link]\nwindow = []\n", 2, "link.window", "windows"),
         ('[timeout]\nfirstbyte = "5s"\n', 2, "timeout.firstbyte", "first_byte"),
         ('[[rule]]\nmatch = "*"\nmaxstale = "5m"\n', 3, "rule.0.maxstale", "max_stale"),
         ('[[rule]]\nmatch = "a"\n\n[[rule]]\nmatch = "b"\nfrseh = "5m"\n', 6, "rule.1.frseh", "fresh"),
@@ -165,6 +167,13 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
         ("[timeout]\nidle = 5\n", ":2: timeout.idle: 5 is not a duration"),
         ('[[rule]]\nmatch = "a"\n[[rule]]\nmatch = "b"\nfresh = "x"\n', ":5: rule.1.fresh: 'x' is not a duration"),
         ('admin = "5001"\n', ":1: admin: '5001' is not an address"),
+        ('[link]\nbudget = "0B"\n', ":2: link.budget: '0B' would let nothing pass: write a size above 0"),
+        ('[link]\nburst = "fast"\n', ":2: link.burst: 'fast' is not a size"),
+        ('[link]\nwindows = ["8-18 5MB"]\n', ":2: link.windows.0: '8-18 5MB' is not a window: write local times"),
+        ('[link]\nwindows = ["08:00-18:00 5"]\n', ":2: link.windows.0: '5' is not a size"),
+        ("[link]\nwindows = [8]\n", ":2: link.windows.0: '8' is not a window"),
+        ('[[registry.a.upstream]]\nurl = "https://a"\nreserve = "1GB"\n', "reserve: '1GB' is not a percentage"),
+        ('[[registry.a.upstream]]\nurl = "https://a"\nreserve = "101%"\n', "reserve: '101%' is not a percentage"),
         ('log_level = "loud"\n', ":1: log_level: 'loud' is not a level"),
         ('[[rule]]\nfresh = "5m"\n', ":1: rule.0.match: Field required"),
         ('[registry."not a host"]\n', ": registry: 'not a host' is not a registry"),
@@ -294,6 +303,20 @@ def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
     config = loaded(tmp_path, text)
     assert config.registry["a.test"].upstream[0].secret() == "hidden"
     assert "hidden" not in f"{config} {config!r} {config.effective()}"
+
+
+# the link
+
+
+def test_a_link_and_an_upstream_have_budgets_by_the_time_of_day(tmp_path: Path) -> None:
+    text = '[link]\nbudget = "10MB"\nburst = "2MB"\nwindows = ["22:00-05:00 unlimited", "08:00-18:00 5MB"]\n'
+    upstream = '[[registry."a.test".upstream]]\nurl = "https://a"\nbudget = "1MB"\nreserve = "5%"\n'
+    config = loaded(tmp_path, text + upstream)
+    windows = (Window(22 * 3600, 5 * 3600, None), Window(8 * 3600, 18 * 3600, 5_000_000))
+    assert config.link.terms() == Terms(10_000_000, 2_000_000, windows)
+    assert config.registry["a.test"].upstream[0].terms() == Terms(1_000_000)
+    assert config.registry["a.test"].upstream[0].reserve == 0.05
+    assert config.effective()["link"]["windows"] == ["22:00-05:00 unlimited", "08:00-18:00 5000000B"]
 
 
 # any document

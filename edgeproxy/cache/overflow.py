@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from edgeproxy.cache.flights import HELD_BACK, Flight
 from edgeproxy.cache.upstreams import Upstreams, more_telling
+from edgeproxy.interfaces import Link, Urgency
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Hasher
 from edgeproxy.oci.errors import DigestMismatch, RangeInvalid, Refusal, unknown
@@ -18,9 +19,10 @@ _PIECE = 1024 * 1024
 class Overflow:
     """Goes on where a flight has spilled."""
 
-    def __init__(self, upstreams: Upstreams, traffic: Traffic) -> None:
+    def __init__(self, upstreams: Upstreams, traffic: Traffic, link: Link) -> None:
         self._upstreams = upstreams
         self._traffic = traffic
+        self._link = link
 
     async def __call__(self, flight: Flight, fd: int, position: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `position` on; `fd` has those before. The last piece comes once the digest is verified.
@@ -51,6 +53,7 @@ class Overflow:
                     skip = start - body.start
                     async for chunk in body.chunks():
                         self._traffic.received(pinned.repository.registry, len(chunk))
+                        await self._link.admit(upstream.name, len(chunk), Urgency.CLIENT)
                         fresh, skip = chunk[skip:], max(0, skip - len(chunk))
                         start += len(fresh)
                         yield fresh

@@ -6,7 +6,7 @@ form (`RateLimit-Limit`, `-Remaining`, `-Reset`) and their structured one (`Rate
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -81,37 +81,6 @@ class Allowance:
     def retry_after(self, now: float) -> float | None:
         """Seconds for which nobody asks."""
         return self._rests_until - now if now < self._rests_until else None
-
-
-class Allowances:
-    """By upstream and identity there; nobody's is `""`."""
-
-    def __init__(self, reserves: Mapping[str, float]) -> None:
-        """The part of its limit that each upstream, by name, keeps for clients; `RESERVE` where none is given."""
-        self._reserves = reserves
-        self._known: dict[tuple[str, str], Allowance] = {}
-
-    def of(self, upstream: str, identity: str = "") -> Allowance:
-        key = upstream, identity
-        if key not in self._known:
-            self._known[key] = Allowance(self._reserves.get(upstream, RESERVE))
-        return self._known[key]
-
-    def remaining(self, now: float) -> dict[str, float]:
-        """By upstream, of the identity that has the least left."""
-        return {upstream: left for upstream, left, _ in self._scarcest(now)}
-
-    def limits(self, now: float) -> dict[str, float]:
-        """By upstream, of the same identity."""
-        return {upstream: limit for upstream, _, limit in self._scarcest(now) if limit is not None}
-
-    def _scarcest(self, now: float) -> Iterator[tuple[str, int, int | None]]:
-        found: dict[str, tuple[int, int | None]] = {}
-        for (upstream, _), allowance in self._known.items():
-            left = allowance.remaining(now)
-            if left is not None and (upstream not in found or left < found[upstream][0]):
-                found[upstream] = left, allowance.limit(now)
-        return ((upstream, left, limit) for upstream, (left, limit) in found.items())
 
 
 def read_count(fields: Mapping[str, str], now: float) -> Count:

@@ -10,6 +10,7 @@ from edgeproxy.remote.turns import Line, Turns, Waiter
 from edgeproxy.remote.windows import Terms, second_of_day
 from edgeproxy.remote.yielding import Yielding
 
+_CLIENT = Urgency.CLIENT  # looked up once: a member costs as much as the rest of the way
 _NAMES = tuple(urgency.name.lower() for urgency in Urgency)
 _BACKGROUND_BURST = 0.25
 """Seconds' worth of what background traffic may take at once."""
@@ -58,19 +59,19 @@ class Budget:
             await self._wait(lines, size, urgency, now)
             now = self._clock.now()
         self._traffic.admitted[_NAMES[urgency]] += size
-        if urgency is Urgency.CLIENT:
+        if urgency is _CLIENT:
             self._yielding.to_client(upstream, size, now)
         else:
             self._yielding.to_background(size, now)
 
     def began(self, upstream: str, seconds: float, urgency: Urgency) -> None:
-        if urgency is Urgency.CLIENT:
+        if urgency is _CLIENT:
             self._yielding.began(upstream, seconds, self._clock.now())
 
     def _lines(self, upstream: str, urgency: Urgency, now: float) -> _LINES:
         own = self._upstreams.get(upstream) if self._upstreams else None
         lines = self._shared if own is None else (own, *self._shared)
-        if urgency is Urgency.CLIENT:
+        if urgency is _CLIENT:
             return lines
         self._bind_background(now)
         return (self._background, *lines)

@@ -120,20 +120,27 @@ class MeasuredBody:
         self.start, self.size, self.media_type = body.start, body.size, body.media_type
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        began, size = self._clock.now(), 0
+        began = resumed = self._clock.now()
+        size, waited = 0, 0.0
         try:
             async for chunk in self._body.chunks():
                 size += len(chunk)
                 now = self._clock.now()
+                waited += now - resumed
                 if now - began >= _STRETCH:
-                    self._source.delivered(size, now - began)
-                    began, size = now, 0
+                    self._note(size, now - began, waited)
+                    began, size, waited = now, 0, 0.0
                 yield chunk
+                resumed = self._clock.now()
         except Refusal as refusal:
             self._source.refused(refusal, None)
             raise
-        seconds = self._clock.now() - began
-        if size >= _TELLING and seconds > 0:
+        if size >= _TELLING:
+            self._note(size, self._clock.now() - began, waited)
+
+    def _note(self, size: int, seconds: float, waited: float) -> None:
+        """A pace that whoever reads decided, such as the link's budget, says nothing of upstream."""
+        if seconds > 0 and waited >= seconds / 2:
             self._source.delivered(size, seconds)
 
 

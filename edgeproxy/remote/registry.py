@@ -30,8 +30,7 @@ from edgeproxy.oci.errors import (
 from edgeproxy.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor
 from edgeproxy.oci.passage import passing
 from edgeproxy.oci.reference import Pinned, Repository, Tag
-from edgeproxy.remote.allowance import Allowance
-from edgeproxy.remote.fields import retry_after
+from edgeproxy.remote.allowance import Allowance, read_retry_after
 from edgeproxy.remote.logins import Login
 from edgeproxy.remote.targets import led, may_send
 from edgeproxy.remote.tokens import Tokens
@@ -230,7 +229,8 @@ class Registry:
             raise RangeInvalid(f"{name} has no such range")
         if status == 429:
             raise TooManyRequests(
-                f"{name} limits our requests", retry_after=retry_after(response.headers.get("Retry-After"))
+                f"{name} limits our requests",
+                retry_after=read_retry_after(response.headers.get("Retry-After", ""), time.time()) or None,
             )
         if status == 508:
             raise LoopDetected(f"{name} says that this request has passed it already")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import Sequence
 from time import monotonic
 
@@ -10,7 +11,7 @@ from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
 from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout, UpstreamUnauthorized
-from edgeproxy.remote.fields import retry_after
+from edgeproxy.remote.allowance import read_retry_after
 from edgeproxy.remote.logins import Credentials, Login
 from edgeproxy.remote.targets import led, may_send
 from edgeproxy.remote.transport import Transport
@@ -140,6 +141,6 @@ def _refused(realm: URL, response: ClientResponse) -> Refusal:
     if status in (400, 401, 403, 404):
         return UpstreamUnauthorized(f"{realm.host} refuses the login (status {status})")
     if status == 429:
-        after = retry_after(response.headers.get("Retry-After"))
+        after = read_retry_after(response.headers.get("Retry-After", ""), time.time()) or None
         return TooManyRequests(f"{realm.host} gives no token (status 429): it limits our requests", retry_after=after)
     return Unavailable(f"{realm.host} gives no token (status {status})")

@@ -58,7 +58,7 @@ class Line:
             self.bind(self._terms.in_force(self._local(now)), self._terms.burst)
 
     def has(self, size: int) -> bool:
-        return self.rate is None or self.level >= min(size, self.burst)
+        return self.rate is None or self.level >= size or self.level >= self.burst
 
     def take(self, size: int) -> None:
         if self.rate is not None:
@@ -66,7 +66,7 @@ class Line:
 
     def lacks_for(self, size: int) -> float:
         """Seconds until it has."""
-        return (min(size, self.burst) - self.level) / self.rate if self.rate else 0.0
+        return max(0.0, min(size, self.burst) - self.level) / self.rate if self.rate else 0.0
 
     def press(self, urgency: Urgency, now: float) -> None:
         self._pressed[urgency] = now + _PRESSED
@@ -117,6 +117,8 @@ class Turns:
     def __init__(self) -> None:
         self._queues: dict[tuple[Urgency, tuple[Line, ...]], deque[Waiter]] = {}
         self._count = count()
+        self._wanted: set[Line] = set()
+        """The lines that somebody was found to wait for."""
 
     def __bool__(self) -> bool:
         return bool(self._queues)
@@ -141,17 +143,21 @@ class Turns:
             line.waiting[waiter.urgency] -= 1
             if not line.waiting[waiter.urgency]:
                 line.owed[waiter.urgency] = 0.0
+        if not self._queues:
+            self._wanted = set()
 
     def passes(self, lines: tuple[Line, ...], size: int, urgency: Urgency, now: float) -> bool:
-        """Take the tokens for these bytes at once, if nobody waits and every line has them."""
-        if self._queues:
+        """Take the tokens for these bytes at once, if every line has them and nobody waits for it."""
+        if self._wanted and not self._wanted.isdisjoint(lines):
             return False
         for line in lines:
             line.advance(now)
-            if not line.has(size) or line.holds(urgency, now):
+            if not line.has(size) or (urgency and line.holds(urgency, now)):
                 return False
         for line in lines:
             line.take(size)
+            if self._queues:
+                line.overtaken(urgency, size)
         return True
 
     def serve(self, now: float) -> float:
@@ -164,18 +170,20 @@ class Turns:
 
     def _next(self, now: float) -> Waiter | float:
         """Whose turn it is, or the seconds until it may be somebody's."""
-        wanted: set[Line] = set()
+        wanted = self._wanted = set()
         seconds = _LATEST
         heads = [queue[0] for queue in self._queues.values()]
         for waiter in sorted(heads, key=lambda each: (not each.goes_first(now), each.urgency, each.order)):
-            if not wanted.isdisjoint(waiter.lines) or not waiter.may_pass(now):
+            if not waiter.may_pass(now):
                 continue
-            lacking = [line for line in waiter.lines if not line.has(waiter.size)]
+            lacking = [line for line in waiter.lines if line in wanted or not line.has(waiter.size)]
             if not lacking:
                 return waiter
-            wanted.update(lacking)
             for line in lacking:
                 line.press(waiter.urgency, now)
+            if not wanted.isdisjoint(lacking):
+                continue
+            wanted.update(lacking)
             seconds = min(seconds, max(line.lacks_for(waiter.size) for line in lacking))
         return seconds
 

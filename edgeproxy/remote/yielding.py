@@ -10,13 +10,13 @@ from math import inf
 
 _FALL, _SPACING = 0.5, 0.25
 """What the rate is multiplied with, and the seconds between two times."""
-_ARRIVAL = 0.125
+_ARRIVAL = 0.0625
 """What is left of it when clients come back: they have the link within a second, and the rate rises from there."""
 _IDLE = 2.0
 """Seconds without a client's bytes after which none is there."""
-_RISE, _IDLE_RISE = 0.05, 0.25
+_RISE, _IDLE_RISE = 0.03, 0.25
 """Of the most the link was seen to carry, what the rate rises by in a second."""
-_LEAST, _LEAST_SHARE = 64 * 1024, 0.02
+_LEAST, _LEAST_SHARE = 16 * 1024, 0.02
 """Bytes per second that background traffic always has, and its share of the most the link was seen to carry."""
 _FORGET = 0.99
 _WINDOW, _SHORTEST = 1.0, 0.25
@@ -51,7 +51,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.first_byte = Usual(factor=1.5, slack=0.05)
-        self.per_byte = Usual(factor=1.15, slack=0.0)
+        self.per_byte = Usual(factor=1.08, slack=0.0)
         self.restart()
 
     def restart(self) -> None:

@@ -78,7 +78,7 @@ class Core:
         upstreams = Upstreams(self.ranking, self.lateness, setting.offline, self.ranking.spares)
         self.budget = Budget(setting.link, {}, clock, self.traffic)
         self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic, self.budget)
-        self.overflow = Overflow(upstreams, self.traffic)
+        self.overflow = Overflow(upstreams, self.traffic, self.budget)
         rules, flights, fetch = Rules(setting.rules), self.flights, self.fetch
         self.tags = Tags(self.catalog, upstreams, rules, policy, clock, spawn, patience, flights, fetch)
         absent = Absent(clock)
