@@ -1,9 +1,10 @@
-"""python -m loadtests [hot|cold|catalogue|all]"""
+"""python -m loadtests [hot|cold|catalogue|wan|all]"""
 
 import asyncio
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,10 +13,15 @@ from loadtests.catalogue import catalogue
 from loadtests.cold import cold
 from loadtests.hot import hot
 from loadtests.report import Result
+from loadtests.wan.scenario import PARTS, wan
 from tests.parts.processes import missing
 
-_SCENARIOS = ["hot", "cold", "catalogue"]
-_PARTS = {"hot": ["docker-registry", "nginx", "wrk"], "cold": ["docker-registry", "nginx", "curl", "skopeo"]}
+_SCENARIOS = ["hot", "cold", "catalogue", "wan"]
+_NEEDED = {
+    "hot": ["docker-registry", "nginx", "wrk"],
+    "cold": ["docker-registry", "nginx", "curl", "skopeo"],
+    "wan": ["docker-registry", "nginx"],
+}
 
 
 @click.command()
@@ -30,29 +36,32 @@ _PARTS = {"hot": ["docker-registry", "nginx", "wrk"], "cold": ["docker-registry"
 @click.option(
     "--seconds", type=click.IntRange(1), default=4, show_default=True, help="How long each load of `hot` lasts."
 )
+@click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only these parts of `wan`.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures here.")
-def main(scenario: str, rounds: int, seconds: int, file: Path | None) -> None:
+def main(scenario: str, rounds: int, seconds: int, parts: tuple[str, ...], file: Path | None) -> None:
     """Measure, and print every figure beside its goal."""
     chosen = _SCENARIOS if scenario == "all" else [scenario]
-    if absent := missing(*(part for name in chosen for part in _PARTS.get(name, []))):
+    if absent := missing(*(part for name in chosen for part in _NEEDED.get(name, []))):
         raise click.ClickException(f"not installed: {', '.join(sorted(set(absent)))}; `make parts` installs them")
     results: list[dict[str, object]] = []
     for name in chosen:
         busy = os.getloadavg()[0]
-        result = asyncio.run(_measure(name, rounds, seconds))
+        result = asyncio.run(_measure(name, rounds, seconds, parts))
         click.echo(f"{result.text}\n  (load average before: {busy:.2f})")
         results.append({**result.document(), "load_average_before": busy})
         if file:
             file.write_text(json.dumps(results, indent=2) + "\n")
 
 
-async def _measure(scenario: str, rounds: int, seconds: int) -> Result:
+async def _measure(scenario: str, rounds: int, seconds: int, parts: Sequence[str]) -> Result:
     with tempfile.TemporaryDirectory(prefix="edgeproxy-bench-") as directory:
         place = Path(directory)
         if scenario == "hot":
             return await hot(place, rounds, seconds)
         if scenario == "cold":
             return await cold(place, rounds)
+        if scenario == "wan":
+            return await wan(place, rounds, parts)
         return await catalogue(place, rounds)
 
 

@@ -43,7 +43,7 @@ http {{
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
   fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
   proxy_cache_path {directory}/cache levels=1:2 keys_zone=c:50m max_size=50g inactive=1d use_temp_path=off;
-  upstream origin {{ server {origin}; keepalive 16; }}
+  upstream origin {{ {servers} keepalive 16; }}
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     location / {{
@@ -63,11 +63,15 @@ log_level = "warning"
 budget = "50GB"
 reserve = "0%"
 [registry."docker.io"]
-[[registry."docker.io".upstream]]
-url = "{origin}"
+{upstreams}
 [[rule]]
 match = "*"
 fresh = "1d"
+{more}
+"""
+_UPSTREAM = """\
+[[registry."docker.io".upstream]]
+url = "{origin}"
 """
 
 
@@ -76,6 +80,8 @@ class Contestant:
     name: str
     url: str
     process: Process
+    admin: str = ""
+    """Where edgeproxy is administered."""
 
     def high_water(self) -> int:
         """Peak resident bytes of the process."""
@@ -101,10 +107,10 @@ def in_turn(contestants: Sequence[Contestant], number: int) -> list[Contestant]:
 
 
 @asynccontextmanager
-async def running(name: str, url: str, ready: str, process: Process) -> AsyncIterator[Contestant]:
+async def running(name: str, url: str, ready: str, process: Process, admin: str = "") -> AsyncIterator[Contestant]:
     await process.start(lambda: responds(ready))
     try:
-        yield Contestant(name, url, process)
+        yield Contestant(name, url, process, admin)
     finally:
         await process.stop()
 
@@ -124,12 +130,13 @@ async def docker_registry(directory: Path, origin: str | None = None) -> AsyncIt
 
 
 @asynccontextmanager
-async def nginx(directory: Path, origin: str) -> AsyncIterator[Contestant]:
+async def nginx(directory: Path, *origins: str) -> AsyncIterator[Contestant]:
+    """In front of one origin, or of several with the same content."""
     directory.mkdir(parents=True)
     port = free_port()
-    address = origin.removeprefix("http://")
+    servers = " ".join(f"server {origin.removeprefix('http://')};" for origin in origins)
     config = directory / "nginx.conf"
-    config.write_text(_NGINX.format(directory=directory, user=getpass.getuser(), origin=address, port=port))
+    config.write_text(_NGINX.format(directory=directory, user=getpass.getuser(), servers=servers, port=port))
     process = Process(["nginx", "-c", config, "-p", directory], directory / "log")
     url = f"http://127.0.0.1:{port}"
     async with running("nginx", url, f"{url}/v2/", process) as contestant:
@@ -137,24 +144,27 @@ async def nginx(directory: Path, origin: str) -> AsyncIterator[Contestant]:
 
 
 @asynccontextmanager
-async def edgeproxy(directory: Path, origin: str) -> AsyncIterator[Contestant]:
+async def edgeproxy(directory: Path, *origins: str, more: str = "") -> AsyncIterator[Contestant]:
+    """In front of one origin, or of several with the same content; `more` is appended to its configuration."""
     directory.mkdir(parents=True, exist_ok=True)
     port, admin = free_port(), free_port()
     config = directory / "edgeproxy.toml"
-    config.write_text(_EDGEPROXY.format(port=port, admin=admin, directory=directory, origin=origin))
+    upstreams = "".join(_UPSTREAM.format(origin=origin) for origin in origins)
+    config.write_text(_EDGEPROXY.format(port=port, admin=admin, directory=directory, upstreams=upstreams, more=more))
     process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", config], directory / "log")
+    administered = f"http://127.0.0.1:{admin}"
     async with running(
-        "edgeproxy", f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin}/readyz", process
+        "edgeproxy", f"http://127.0.0.1:{port}", f"{administered}/readyz", process, administered
     ) as contestant:
         yield contestant
 
 
 @asynccontextmanager
-async def peers(directory: Path, origin: str) -> AsyncIterator[list[Contestant]]:
-    """All three caches in front of one origin."""
+async def peers(directory: Path, origin: str, more: str = "") -> AsyncIterator[list[Contestant]]:
+    """All three caches in front of one origin; `more` is appended to edgeproxy's configuration."""
     async with AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(edgeproxy(directory / "edgeproxy", origin)),
+            await stack.enter_async_context(edgeproxy(directory / "edgeproxy", origin, more=more)),
             await stack.enter_async_context(nginx(directory / "nginx", origin)),
             await stack.enter_async_context(docker_registry(directory / "proxy", origin)),
         ]

@@ -40,6 +40,11 @@ def compared(
     return Ratio(name, statistics.median(rounds), at_least, at_most, rounds)
 
 
+def median(name: str, rounds: Sequence[float], at_least: float | None = None, at_most: float | None = None) -> Ratio:
+    """A figure of its own, over nobody's."""
+    return Ratio(name, statistics.median(rounds), at_least, at_most, rounds)
+
+
 @dataclass(frozen=True)
 class Result:
     scenario: str
