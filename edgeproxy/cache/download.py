@@ -238,8 +238,9 @@ class Download:
         connection.bound = claim.stop if claim.stop != self._flight.size and self._pilot.width > 1 else None
         began = self._clock.now()
         async with connection.upstream.open("blobs", pinned, claim.position, connection.bound) as body:
-            self._link.began(connection.upstream.name, self._clock.now() - began, self._flight.urgency)
-            self._answer(connection, body)
+            waited = self._clock.now() - began
+            self._link.began(connection.upstream.name, waited, self._flight.urgency)
+            self._answer(connection, body, waited)
             skip = claim.position - body.start
             async for chunk in body.chunks():
                 self._count(connection.upstream, len(chunk))
@@ -253,7 +254,7 @@ class Download:
             self._flight.size = claim.position
             self._segments = Segments([])
 
-    def _answer(self, connection: Connection, body: Body) -> None:
+    def _answer(self, connection: Connection, body: Body, waited: float) -> None:
         flight, writer, claim = self._flight, self._writer, connection.claim
         if flight.size is not None and body.size not in (None, flight.size):
             raise Unavailable(f"upstream gives {flight.pinned} {body.size} bytes, and gave it {flight.size} before")
@@ -277,7 +278,7 @@ class Download:
             taken = self._segments.take(size)
             claim.stop = taken.stop if taken else claim.position
         if body.start == claim.position:
-            self._pilot.begin(connection.upstream.name, self._clock.now())
+            self._pilot.begin(connection.upstream.name, self._clock.now(), waited)
         self._stirred.set()
 
     async def _take(self, connection: Connection, fresh: bytes) -> bool:

@@ -1,9 +1,10 @@
 """How many connections a transfer takes: found by trying, kept only where it measurably helps."""
 
+from collections import defaultdict
 from typing import NamedTuple
 
-_WINDOW = 0.3
-"""Seconds over which a throughput is measured."""
+_SHORTEST, _LONGEST = 0.2, 1.0
+"""Seconds over which a throughput is measured: two round trips, within these bounds."""
 _PATIENCE = 2.0
 """Seconds for which new connections are waited for before it is measured what they bring."""
 _HELPS = 1.2
@@ -28,17 +29,18 @@ class Lesson(NamedTuple):
 
 
 class Lessons:
-    """What transfers have learned of upstreams, by name, for those that follow."""
+    """What transfers have learned, for those that follow: of an upstream beside the one that answered first."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Lesson] = {}
+        self._known: dict[str, dict[str, Lesson]] = defaultdict(dict)
 
-    def of(self, upstream: str, now: float) -> Lesson:
-        lesson = self._known.get(upstream)
-        return lesson if lesson and now - lesson.learned < _REMEMBERED else Lesson(0, False, 0.0, now)
+    def of(self, leader: str, now: float) -> dict[str, Lesson]:
+        """By upstream, the leader included."""
+        known = self._known[leader]
+        return {upstream: lesson for upstream, lesson in known.items() if now - lesson.learned < _REMEMBERED}
 
-    def learn(self, upstream: str, lesson: Lesson) -> None:
-        self._known[upstream] = lesson
+    def learn(self, leader: str, upstream: str, lesson: Lesson) -> None:
+        self._known[leader][upstream] = lesson
 
 
 class Pilot:
@@ -57,9 +59,10 @@ class Pilot:
         self._trial: tuple[str, int] | None = None
         """The upstream that is being tried with more connections, and how many it had."""
         self._base = 0.0
-        self._heeds = True
-        """Whether the lessons hold for this transfer."""
+        self._leader = ""
+        """The upstream that answered first."""
         self._began = 0.0
+        self._window = _SHORTEST
         self._gathers_until: float | None = None
         """Until new connections have answered, but no longer than this, nothing is measured."""
         self._received = 0
@@ -71,15 +74,19 @@ class Pilot:
         """Connections in all."""
         return sum(self.wanted.values())
 
-    def begin(self, upstream: str, now: float) -> None:
-        """It has answered, and honours ranges."""
-        if upstream not in self.wanted:
+    def begin(self, upstream: str, now: float, waited: float = 0.0) -> None:
+        """It has answered after so many seconds, and honours ranges."""
+        self._window = min(_LONGEST, max(self._window, 2 * waited))
+        if not self._leader:
             self._restart(now)
-            lesson = self._lessons.of(upstream, now)
-            self.wanted[upstream] = max(1, lesson.width)
-            self.rate += lesson.rate
-            if lesson.settled:
-                self._settled.add(upstream)
+            self._leader = upstream
+            for name, lesson in self._lessons.of(upstream, now).items():
+                self.wanted[name] = lesson.width
+                self.rate += lesson.rate
+                if lesson.settled:
+                    self._settled.add(name)
+            self._base = self.rate
+        self.wanted.setdefault(upstream, 1)
 
     def received(self, size: int) -> None:
         self._received += size
@@ -91,7 +98,7 @@ class Pilot:
                 return False
             self._gathers_until = None
             self._restart(now)
-        return now - self._began >= _WINDOW
+        return now - self._began >= self._window
 
     def decide(self, now: float, order: list[str], left: int) -> bool:
         """Whether more connections are to be opened: `wanted` then says where. `left` bytes are still to come."""
@@ -101,7 +108,6 @@ class Pilot:
             self._judge(self._trial, now)
         elif self.rate < _FELL * self._base:
             self._settled.clear()
-            self._heeds = False
         return left > self.rate * _WORTH and self._try_more(order, now)
 
     def _judge(self, trial: tuple[str, int], now: float) -> None:
@@ -111,15 +117,13 @@ class Pilot:
             self.wanted[upstream] = before
             self._settled.add(upstream)
         rate = max(self.rate, self._base) * self.wanted[upstream] / max(1, self.width)
-        self._lessons.learn(upstream, Lesson(self.wanted[upstream], upstream in self._settled, rate, now))
+        self._lessons.learn(self._leader, upstream, Lesson(self.wanted[upstream], upstream in self._settled, rate, now))
 
     def _try_more(self, order: list[str], now: float) -> bool:
         self._base = self.rate
         for upstream in order:
             before = self.wanted.get(upstream, 0)
-            taught = self._heeds and not before and self._lessons.of(upstream, now).settled
-            settled = taught or upstream in self._settled
-            if not settled and before < MOST:
+            if upstream not in self._settled and before < MOST:
                 self._trial = upstream, before
                 self.wanted[upstream] = max(1, 2 * before)
                 self._gathers_until = now + _PATIENCE

@@ -13,7 +13,7 @@ from loadtests.wan.site import Supply, supply
 
 _BUDGET = 10_000_000
 _MORE = '[link]\nbudget = "10MB"\nburst = "1MB"\n'
-_PREFETCHED, _BLOB = 300_000_000, 60_000_000
+_PREFETCHED, _BLOB = 200_000_000, 60_000_000
 _PATIENCE = 60.0
 _SETTLED = 1.0
 """Seconds after which a client is to have the link."""

@@ -26,7 +26,7 @@ _BACK_WITHIN = 60.0
 _PAUSE = 2.0
 _HALF = Terms(delay=0.01, total=20e6)
 _LARGE = 200_000_000
-_HONEST, _LIAR = Terms(delay=0.01, total=60e6), Terms(delay=0.01, total=60e6, lie=700_001)
+_HONEST, _LIAR = Terms(delay=0.03, total=60e6), Terms(delay=0.01, total=60e6, lie=700_001)
 _LIARS_HOST = "127.0.0.2"
 _LIED = 60_000_000
 _CLIENTS = 2

@@ -88,8 +88,23 @@ def test_what_was_tried_in_vain_is_not_tried_by_the_next() -> None:
         tried.append(dict(width))
         return 40 * MB
 
-    assert fly(line, ["a", "b"], lessons).wanted == {"a": 1}
-    assert all(width == {"a": 1} for width in tried)
+    assert fly(line, ["a", "b"], lessons).wanted == {"a": 1, "b": 0}
+    assert all(width == {"a": 1, "b": 0} for width in tried)
+
+
+def test_who_was_of_use_beside_the_first_is_asked_at_once_by_the_next() -> None:
+    lessons = Lessons()
+    fly(shared(20 * MB), ["a", "b"], lessons)
+    for leader, wanted in (("a", {"a": 1, "b": 1}), ("b", {"b": 1})):
+        pilot = Pilot(lessons)
+        pilot.begin(leader, 10.0)
+        assert pilot.wanted == wanted
+
+
+def test_an_answer_that_comes_after_the_verdict_changes_nothing() -> None:
+    pilot = fly(lambda width: 40 * MB, ["a", "b"])
+    pilot.begin("b", 10.0)
+    assert pilot.wanted == {"a": 1, "b": 0}
 
 
 def test_a_line_that_collapses_is_explored_again() -> None:

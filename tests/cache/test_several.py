@@ -25,7 +25,7 @@ def asked(shelf: Shelf) -> list[int]:
 def learned(core: Core, **width: int) -> None:
     """As if transfers had found out how many connections are best."""
     for name, count in width.items():
-        core.fetch.lessons.learn(name, Lesson(count, True, 1e6 * count, core.clock.now()))
+        core.fetch.lessons.learn(name, name, Lesson(count, True, 1e6 * count, core.clock.now()))
 
 
 async def test_connections_bring_segments_of_one_blob(tmp_path: Path) -> None:
