@@ -230,7 +230,7 @@ class Registry:
         if status == 429:
             raise TooManyRequests(
                 f"{name} limits our requests",
-                retry_after=read_retry_after(response.headers.get("Retry-After", ""), time.time()) or None,
+                retry_after=read_retry_after(response.headers.get("Retry-After", ""), time.time()),
             )
         if status == 508:
             raise LoopDetected(f"{name} says that this request has passed it already")

@@ -141,6 +141,6 @@ def _refused(realm: URL, response: ClientResponse) -> Refusal:
     if status in (400, 401, 403, 404):
         return UpstreamUnauthorized(f"{realm.host} refuses the login (status {status})")
     if status == 429:
-        after = read_retry_after(response.headers.get("Retry-After", ""), time.time()) or None
+        after = read_retry_after(response.headers.get("Retry-After", ""), time.time())
         return TooManyRequests(f"{realm.host} gives no token (status 429): it limits our requests", retry_after=after)
     return Unavailable(f"{realm.host} gives no token (status {status})")

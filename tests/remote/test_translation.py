@@ -73,7 +73,7 @@ async def test_what_is_absent_is_named_for_what_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [({"Retry-After": "17"}, 17.0), ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, None), ({}, None)],
+    [({"Retry-After": "17"}, 17.0), ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0), ({}, None)],
 )
 async def test_a_limit_says_when_to_come_again(header: dict[str, str], seconds: float | None) -> None:
     async with serving(always(429, headers=header)) as server, registry_at(server.url) as registry:
