@@ -20,7 +20,7 @@ from edgeproxy.oci.passage import passed
 
 log = logging.getLogger(__name__)
 _IDLE = 120.0
-_UNSENT = 128 * 1024
+_UNSENT = 64 * 1024
 """Bytes of a body that the kernel holds before it may send them. More would go out with the client's acknowledgements,
 on its processor and not on ours (a third slower on loopback), and lie in memory for every slow client."""
 _QUIET = logging.getLogger("edgeproxy.http")
