@@ -1,8 +1,6 @@
 """Proxies on the way, and certificates."""
 
 import ssl
-import subprocess
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -11,6 +9,8 @@ from yarl import URL
 from edgeproxy.oci.errors import Unavailable
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
+from tests.parts.processes import need
+from tests.parts.tokens import Certificates, certificates
 from tests.remote.scripted import BODY, always, content, serving
 
 
@@ -46,29 +46,16 @@ async def test_requests_go_through_the_proxy() -> None:
 # certificates
 
 
-def openssl(*words: str, inside: Path) -> None:
-    subprocess.run(["openssl", *words], cwd=inside, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with an authority, a server's certificate for 127.0.0.1 and a client's."""
-    place = tmp_path_factory.mktemp("authority")
-    new = ("req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "2")
-    openssl(*new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", inside=place)
-    (place / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    for name in ("server", "client"):
-        asks = ("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        openssl(*asks, "-subj", f"/CN={name}", inside=place)
-        signs = ("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-        openssl(*signs, "-days", "2", "-extfile", "names", "-out", f"{name}.pem", inside=place)
-    return place
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    need("openssl")
+    return certificates(tmp_path_factory.mktemp("certificates"))
 
 
-async def ask(authority: Path, trusting: ssl.SSLContext | None, named: ssl.SSLContext | None = None) -> bytes:
+async def ask(signed: Certificates, trusting: ssl.SSLContext | None, named: ssl.SSLContext | None = None) -> bytes:
     """A blob from a registry that wants to see a certificate of its own authority where we have one to show."""
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority / "ca.pem"))
-    server.load_cert_chain(authority / "server.pem", authority / "server.key")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(signed.authority))
+    server.load_cert_chain(signed.certificate, signed.key)
     server.verify_mode = ssl.CERT_REQUIRED if named else ssl.CERT_NONE
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -86,20 +73,19 @@ async def ask(authority: Path, trusting: ssl.SSLContext | None, named: ssl.SSLCo
         await runner.cleanup()
 
 
-async def test_a_private_authority_is_believed_where_it_is_named(authority: Path) -> None:
-    assert await ask(authority, tls(authority / "ca.pem")) == BODY
+async def test_a_private_authority_is_believed_where_it_is_named(signed: Certificates) -> None:
+    assert await ask(signed, tls(signed.authority)) == BODY
     with pytest.raises(Unavailable, match="certificate"):
-        await ask(authority, None)
+        await ask(signed, None)
 
 
-async def test_a_certificate_of_ours_is_shown(authority: Path) -> None:
-    named = tls(authority / "ca.pem", authority / "client.pem", authority / "client.key")
-    assert await ask(authority, tls(authority / "ca.pem"), named) == BODY
+async def test_a_certificate_of_ours_is_shown(signed: Certificates) -> None:
+    named = tls(signed.authority, signed.certificate, signed.key)
+    assert await ask(signed, tls(signed.authority), named) == BODY
 
 
-@pytest.mark.parametrize(
-    ("ca", "cert"), [("none.pem", ""), ("ca.key", ""), ("ca.pem", "none.pem"), ("ca.pem", "names")]
-)
-def test_what_is_no_certificate_is_named(authority: Path, ca: str, cert: str) -> None:
-    with pytest.raises(CertificateInvalid, match=cert or ca):
-        tls(authority / ca, authority / cert if cert else None)
+def test_what_is_no_certificate_is_named(signed: Certificates) -> None:
+    nowhere = signed.authority.with_name("none.pem")
+    for ca, cert in ((nowhere, None), (signed.key, None), (signed.authority, nowhere), (signed.authority, signed.key)):
+        with pytest.raises(CertificateInvalid, match=str(cert or ca)):
+            tls(ca, cert)
