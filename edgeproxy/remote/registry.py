@@ -74,13 +74,19 @@ class RegistryBody:
         self.start, self.size = _extent(response, asked)
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        content = self._response.content
         try:
-            while chunk := await self._response.content.readany():
+            while chunk := await content.readany():
                 yield chunk
+            return
         except TimeoutError as error:
             raise UpstreamTimeout(f"{self._upstream} stalls in the middle of a body") from error
         except (ClientError, OSError) as error:
-            raise Unavailable(f"{self._upstream} broke off in the middle of a body: {error}") from error
+            broken = error
+        content.set_exception(None)  # type: ignore[arg-type]  # what had arrived before is still to be read
+        if rest := content.read_nowait():
+            yield rest
+        raise Unavailable(f"{self._upstream} broke off in the middle of a body: {broken}") from broken
 
 
 class Registry:

@@ -28,7 +28,7 @@ from edgeproxy.oci.manifest import ACCEPTED, OCI_MANIFEST
 from edgeproxy.oci.passage import passed
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import Transport
-from tests.remote.scripted import BODY, PINNED, REPOSITORY, TAG, always, content, raw, registry_at, serving
+from tests.remote.scripted import BODY, PINNED, REPOSITORY, TAG, always, content, raw, registry_at, serving, turns
 
 DIGEST = Digest.of(b"manifest")
 
@@ -287,3 +287,23 @@ async def test_what_is_left_is_read_from_every_answer() -> None:
     async with serving(always(200, BODY, fields)) as server, registry_at(server.url) as registry:
         await content(registry)
         assert registry.allowance.remaining(time.time()) == 76
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 900000", "Transfer-Encoding: chunked"])
+async def test_what_came_before_a_break_is_not_lost(length: str) -> None:
+    """The reader is busy with the first bytes while all the rest arrives, and then the end that is too early."""
+    sent = bytes(600_000)
+    said = sent if "Content-Length" in length else b"%x\r\n%s\r\n" % (len(sent), sent)
+    received = bytearray()
+    async with (
+        raw(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode() + said) as url,
+        registry_at(url) as registry,
+        registry.open("blobs", PINNED) as body,
+    ):
+        chunks = body.chunks()
+        while len(received) < len(sent):
+            received += await anext(chunks)
+            await turns()
+        with pytest.raises(Unavailable, match="broke off in the middle"):
+            await anext(chunks)
+    assert received == sent
