@@ -40,8 +40,10 @@ from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.remote.allowance import Allowance
 from edgeproxy.remote.budget import Budget
-from edgeproxy.remote.logins import Login, Source, command, credential_helper, docker_config, given
+from edgeproxy.remote.docker_config import docker_config, server_of
+from edgeproxy.remote.logins import Login, Source, given
 from edgeproxy.remote.measured import Measured, MeasuredRanking
+from edgeproxy.remote.programs import command, credential_helper
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
 from edgeproxy.store.catalog import Catalog
@@ -298,7 +300,7 @@ def _source(upstream: UpstreamConfig) -> Source | None:
     if upstream.docker_config is not None:
         return docker_config(upstream.docker_config, url.authority)
     if upstream.credential_helper:
-        return credential_helper(upstream.credential_helper, url.authority)
+        return credential_helper(upstream.credential_helper, server_of(url.authority))
     if upstream.login_command:
         return command(upstream.login_command)
     return given(upstream.username, upstream.secret) if upstream.username else None
