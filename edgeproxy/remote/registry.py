@@ -201,26 +201,28 @@ class Registry:
 
     async def _authorized(self, method: str, url: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
         """With the login it takes, and once more with a fresh one: ECR says 403 for a token that is over."""
+        since = self._tokens.renewals
         try:
             response = await self._challenged(method, url, headers, scope)
             if response.status not in (401, 403):
                 return response
             response.close()
         except UpstreamUnauthorized:
-            if not await self._tokens.renew():
+            if not await self._tokens.renew(scope, since):
                 raise
             return await self._challenged(method, url, headers, scope)
-        if await self._tokens.renew():
+        if await self._tokens.renew(scope, since):
             return await self._challenged(method, url, headers, scope)
         return response
 
     async def _challenged(self, method: str, url: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
-        response = await self._send(method, url, headers, self._tokens.authorization(scope))
+        sent = self._tokens.authorization(scope)
+        response = await self._send(method, url, headers, sent)
         if response.status != 401:
             return response
         challenges = response.headers.getall("WWW-Authenticate", [])
         response.close()
-        return await self._send(method, url, headers, await self._tokens.answer(challenges, scope))
+        return await self._send(method, url, headers, await self._tokens.answer(challenges, scope, sent))
 
     def _check(self, response: ClientResponse, unknown: Refusal) -> None:
         """Raise the refusal that a status means."""

@@ -4,23 +4,27 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
 from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout, UpstreamUnauthorized
 from edgeproxy.remote.allowance import read_retry_after
-from edgeproxy.remote.logins import Credentials, Login
+from edgeproxy.remote.logins import AT_MOST_EVERY, Credentials, Login
 from edgeproxy.remote.targets import led, may_send
 from edgeproxy.remote.transport import Transport
 
 _SCHEME = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
-_SHORTEST_LIFE = 60.0
+_LIFE = 60.0
 """Seconds a token lives where its issuer does not say (Docker token authentication)."""
-_MARGIN = 10.0
+_AHEAD = 0.8
+"""The part of a life after which another token is asked for."""
+_USED = 0.95
+"""The part of a life after which it is no longer sent: clocks differ, and requests take time to arrive."""
 _MOST_TOKENS = 10_000
 _LARGEST_ANSWER = 1024 * 1024
 
@@ -36,55 +40,122 @@ def parse_challenge(header: str) -> tuple[str, dict[str, str]]:
     return found[1].lower(), parameters
 
 
+class _Token(NamedTuple):
+    authorization: str
+    given: float
+    life: float
+    asked: float
+    """When it was given, or another one was last asked for."""
+    challenge: Mapping[str, str] | None = None
+    """What it answered, where another one can be asked for in the same way."""
+
+
 class Tokens:
     """The bearer tokens of one upstream, by scope; each asked for once however many wait for it."""
 
-    def __init__(self, transport: Transport, registry: URL, login: Login | None, timeout: float) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        registry: URL,
+        login: Login | None,
+        timeout: float,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
         self._transport = transport
         self._registry = registry
         self._login = login
         self._timeout = timeout
-        self._known: dict[str, tuple[str, float]] = {}
+        self._now = now
+        self._known: dict[str, _Token] = {}
         self._asking: dict[str, asyncio.Task[str]] = {}
+        self.renewals = 0
+        """How often upstream's refusals were answered by a fresh login or token."""
 
     def authorization(self, scope: str) -> str | None:
-        """What to send without having been challenged: a token that still lives."""
-        token, until = self._known.get(scope, ("", 0.0))
-        return token if monotonic() < until else None
+        """What to send without having been challenged: a token that still lives.
 
-    async def answer(self, challenges: Sequence[str], scope: str) -> str:
-        """The `Authorization` that one of these asks for. Raises `UpstreamUnauthorized` where none can be met."""
+        Towards its end another one is asked for, and nobody waits.
+        """
+        token, now = self._known.get(scope), self._now()
+        if token is None or now >= token.given + _USED * token.life:
+            return None
+        if token.challenge is not None and now >= max(token.given + _AHEAD * token.life, token.asked + AT_MOST_EVERY):
+            self._known[scope] = token._replace(asked=now)
+            self._ask_once(token.challenge, scope)
+        return token.authorization
+
+    async def answer(self, challenges: Sequence[str], scope: str, refused: str | None) -> str:
+        """The `Authorization` that one of these asks for, and no other than was `refused`, where there is another.
+
+        Raises `UpstreamUnauthorized` where none can be met.
+        """
+        if (found := self.authorization(scope)) is not None and found != refused:
+            return found  # somebody else has asked meanwhile
         known = dict(map(parse_challenge, challenges))
         scheme = next((one for one in ("bearer", "basic") if one in known), next(iter(known), ""))
         parameters = known.get(scheme, {})
         if scheme == "basic":
-            credentials = await self._credentials()
-            if credentials is None:
-                raise UpstreamUnauthorized(f"{self._registry.host} wants a login: configure username and password_file")
-            self._remember(scope, credentials.basic(), monotonic() + _SHORTEST_LIFE)
-            return credentials.basic()
+            return await self._basic(scope)
         if scheme != "bearer" or "realm" not in parameters:
             raise UpstreamUnauthorized(
                 f"{self._registry.host} asks for a login of a kind unknown here: {scheme[:40]!r}"
             )
         self._known.pop(scope, None)
-        task = self._asking.get(scope)
-        if task is None:
-            task = self._asking[scope] = asyncio.create_task(self._ask(parameters, scope), name="token")
-            task.add_done_callback(lambda _: self._asking.pop(scope, None))
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._ask_once(parameters, scope))
 
-    async def renew(self) -> bool:
-        """Upstream refuses what the login gave: get a fresh one. False where there is none, or was one just now."""
-        if self._login is None or not await self._login.renew():
+    async def renew(self, scope: str, since: int) -> bool:
+        """Upstream refuses a request that began after so many renewals; whether another attempt may go better.
+
+        That is so where others have renewed meanwhile, where the login has others to give, and where the token is not
+        of just now. Raises `UpstreamUnauthorized` where the login cannot be renewed.
+        """
+        if self.renewals != since:
+            return True
+        renewed = self._login is not None and await self._login.renew()
+        token = self._known.get(scope)
+        if (
+            not renewed
+            and self.renewals == since
+            and (token is None or self._now() < token.given + min(AT_MOST_EVERY, token.life))
+        ):
             return False
-        self._known.clear()
+        if self.renewals == since:
+            self.renewals += 1
+            self._known.clear()
+            self._asking.clear()  # they ask with the login of before
         return True
+
+    async def _basic(self, scope: str) -> str:
+        credentials = await self._credentials()
+        if credentials is None:
+            raise UpstreamUnauthorized(f"{self._registry.host} wants a login: configure username and password_file")
+        if credentials.identity_token:
+            raise UpstreamUnauthorized(
+                f"{self._registry.host} wants a name and a password, not an identity token: "
+                "configure username and password_file"
+            )
+        now = self._now()
+        self._remember(scope, _Token(credentials.basic(), now, _LIFE, now))
+        return credentials.basic()
 
     async def _credentials(self) -> Credentials | None:
         return await self._login.credentials() if self._login else None
 
-    async def _ask(self, parameters: dict[str, str], scope: str) -> str:
+    def _ask_once(self, parameters: Mapping[str, str], scope: str) -> asyncio.Task[str]:
+        task = self._asking.get(scope)
+        if task is None:
+            task = self._asking[scope] = asyncio.create_task(self._ask(parameters, scope), name="token")
+            task.add_done_callback(lambda task: self._asked(task, scope))
+        return task
+
+    def _asked(self, task: asyncio.Task[str], scope: str) -> None:
+        if self._asking.get(scope) is task:
+            del self._asking[scope]
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; where nobody does, the token of before is used to its end
+
+    async def _ask(self, parameters: Mapping[str, str], scope: str) -> str:
+        began, since = self._now(), self.renewals
         realm = led(self._registry, URL(), parameters["realm"], "token realm")
         credentials = await self._credentials()
         if credentials and not may_send(self._registry, realm):
@@ -94,11 +165,14 @@ class Tokens:
         try:
             async with asyncio.timeout(self._timeout):
                 async with await self._request(realm, asked, credentials) as response:
-                    return self._accept(await _read(response, realm), realm, scope)
+                    token, life = _token(await _read(response, realm), realm)
         except TimeoutError as error:
             raise UpstreamTimeout(f"{realm.host} is slow to give a token") from error
         except (ClientError, OSError) as error:
             raise Unavailable(f"{realm.host} gives no token: {error}") from error
+        if since == self.renewals:
+            self._remember(scope, _Token(token, began, life, began, parameters))
+        return token
 
     async def _request(self, realm: URL, asked: dict[str, str], credentials: Credentials | None) -> ClientResponse:
         if credentials and credentials.identity_token:  # RFC 6749, section 6
@@ -107,22 +181,21 @@ class Tokens:
         headers = {"Authorization": credentials.basic()} if credentials else {}
         return await self._transport.send("GET", realm.update_query(list(asked.items())), headers=headers)
 
-    def _accept(self, body: bytes, realm: URL, scope: str) -> str:
-        try:
-            document = json.loads(body)
-            token = document.get("token") or document["access_token"]
-            life = float(document.get("expires_in") or _SHORTEST_LIFE)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise Unavailable(f"{realm.host} gives something that is not a token") from error
-        authorization = f"Bearer {token}"
-        life = max(life, _SHORTEST_LIFE)
-        self._remember(scope, authorization, monotonic() + life - max(_MARGIN, 0.1 * life))
-        return authorization
-
-    def _remember(self, scope: str, authorization: str, until: float) -> None:
+    def _remember(self, scope: str, token: _Token) -> None:
         if len(self._known) >= _MOST_TOKENS:
             self._known.clear()
-        self._known[scope] = (authorization, until)
+        self._known[scope] = token
+
+
+def _token(body: bytes, realm: URL) -> tuple[str, float]:
+    """The `Authorization`, and the seconds for which it holds."""
+    try:
+        document = json.loads(body)
+        token = document.get("token") or document["access_token"]
+        life = float(document.get("expires_in") or _LIFE)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise Unavailable(f"{realm.host} gives something that is not a token") from error
+    return f"Bearer {token}", life
 
 
 async def _read(response: ClientResponse, realm: URL) -> bytes:
