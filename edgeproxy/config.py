@@ -23,8 +23,10 @@ from pydantic import (
     model_validator,
 )
 
+from edgeproxy.lines import line_of
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
+from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
 from edgeproxy.remote.windows import Terms, Window, split_window
 
 KNOWN_REGISTRIES = {
@@ -168,18 +170,25 @@ class UpstreamConfig(_Section):
     @classmethod
     def _check_url(cls, url: str) -> str:
         if not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", url):
-            raise ValueError(f'{url!r} is not the URL of a registry: write it as in "https://registry.example.com"')
+            told = "what holds a login" if "@" in url else repr(url)  # which is not for the log
+            raise ValueError(f'{told} is not the URL of a registry: write it as in "https://registry.example.com"')
         return url.rstrip("/")
 
     @model_validator(mode="after")
     def _check_login(self) -> Self:
         if self.password_file is not None and self.password.get_secret_value():
             raise ValueError("password and password_file are both given: keep password_file")
-        found = [key for key in ("password", "password_file", "password_env", *_LOGINS) if self._is_given(key)]
+        found = [key for key in (*_PASSWORDS, *_LOGINS) if self._is_given(key)]
         if len(found) > 1:
             raise ValueError(f"{' and '.join(found)} are {len(found)} logins: keep one of them")
         if found and found[0] in _LOGINS and self.username:
             raise ValueError(f"{found[0]} gives the name as well: remove username")
+        if found and found[0] in _PASSWORDS and not self.username:
+            raise ValueError(f"{found[0]} is given without username: name the user, too")
+        if self.username and not found:
+            raise ValueError("username is given without its password: add password_file")
+        if self.credential_helper.startswith("docker-credential-"):
+            raise ValueError(f"credential_helper is {self.credential_helper!r}: leave out 'docker-credential-'")
         return self
 
     @model_validator(mode="after")
@@ -198,20 +207,37 @@ class UpstreamConfig(_Section):
     def terms(self) -> Terms:
         return Terms(self.budget, self.burst, self.windows)
 
-    def secret(self) -> str:
+    def secret(self, environment: Mapping[str, str]) -> str:
         """The password, read again from where it stands. Raises `ConfigError`."""
         if self.password_env:
-            if self.password_env not in os.environ:
+            if not environment.get(self.password_env):
                 raise ConfigError(f"password_env names {self.password_env}, which is not in the environment")
-            return os.environ[self.password_env]
+            return environment[self.password_env]
         if self.password_file is None:
             return self.password.get_secret_value()
         try:
-            return self.password_file.read_text().strip()
+            secret = self.password_file.read_text().strip()
         except (OSError, ValueError) as error:
             raise ConfigError(f"password_file cannot be read: {error}") from error
+        if not secret:  # somebody is writing it
+            raise ConfigError(f"password_file is empty: {self.password_file}")
+        return secret
+
+    def check_files(self, environment: Mapping[str, str]) -> None:
+        """What cannot be read is told now, not at the first login. Raises `ConfigError`."""
+        self.secret(environment)
+        try:
+            if self.docker_config is not None:
+                self.docker_config.read_bytes()
+            if self.ca_file is not None or self.client_cert is not None:
+                tls(self.ca_file, self.client_cert, self.client_key)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"docker_config cannot be read: {error}") from error
+        except CertificateInvalid as error:
+            raise ConfigError(str(error)) from error
 
 
+_PASSWORDS = ("password", "password_file", "password_env")
 _LOGINS = ("docker_config", "credential_helper", "login_command")
 
 
@@ -305,29 +331,37 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Config:
         raise ConfigError(f"{file}: not TOML: {error}") from error
     document.setdefault("registry", {})
     overrides = {key: environment[variable] for variable, key in _ENVIRONMENT.items() if variable in environment}
-    _check_environment(environment)
     try:
         config = Config.model_validate({**document, **overrides})
     except ValidationError as error:
         lines = [_explain(problem, file, text, overrides) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from error
-    for registry in config.registry.values():
-        for upstream in registry.upstream:
-            upstream.secret()  # one that cannot be read is told now, not at the first login
+    _check_surroundings(config, file, environment)
     return config
 
 
-def _check_environment(environment: Mapping[str, str]) -> None:
+def _check_surroundings(config: Config, file: Path | None, environment: Mapping[str, str]) -> None:
+    secrets = {each.password_env for registry in config.registry.values() for each in registry.upstream}
     for variable in environment:
-        if variable.startswith("EDGEPROXY_") and variable not in (*_ENVIRONMENT, "EDGEPROXY_CONFIG"):
+        if variable.startswith("EDGEPROXY_") and variable not in (*_ENVIRONMENT, "EDGEPROXY_CONFIG", *secrets):
             raise ConfigError(f"unknown variable {variable}{_nearest(variable, [*_ENVIRONMENT, 'EDGEPROXY_CONFIG'])}")
+    try:
+        Proxies(environment)
+    except ProxyInvalid as error:
+        raise ConfigError(str(error)) from error
+    for name, registry in config.registry.items():
+        for number, upstream in enumerate(registry.upstream):
+            try:
+                upstream.check_files(environment)
+            except ConfigError as error:
+                raise ConfigError(f"{file}: registry.{name}.upstream.{number}: {error}") from error
 
 
 def _explain(problem: Any, file: Path | None, text: str, overrides: Mapping[str, str]) -> str:
     """One line: where, what, and what to write instead."""
     path = [step for step in problem["loc"] if step not in ("float", "int")]
     variable = next((name for name, key in _ENVIRONMENT.items() if path == [key] and key in overrides), None)
-    line = _line_of(path, text)
+    line = line_of(path, text)
     where = variable or f"{file}{f':{line}' if line else ''}"
     key = ".".join(map(str, path))
     if problem["type"] == "extra_forbidden":
@@ -355,27 +389,3 @@ def _keys_beside(path: Sequence[str | int]) -> list[str]:
             str(path[0]), UpstreamConfig if "upstream" in path[2:] and len(path) > 3 else RegistryConfig
         )
     return list(section.model_fields)
-
-
-def _line_of(path: Sequence[str | int], text: str) -> int | None:
-    """The line of a key: tomllib does not tell, so headers and keys are followed line by line."""
-    header: list[str | int] = []
-    counts: dict[str, int] = {}
-    best = None
-    for number, line in enumerate(text.splitlines(), 1):
-        if found := re.match(r"\s*\[(\[?)\s*([^\]]+?)\s*\]", line):
-            header = list(_words(found[2]))
-            if found[1]:
-                counts[found[2]] = counts.get(found[2], -1) + 1
-                header.append(counts[found[2]])
-            if header == list(path)[: len(header)]:
-                best = number
-        elif (found := re.match(r"\s*([^=#\s]+)\s*=", line)) and [*header, *_words(found[1])] == list(path)[
-            : len(header) + len(_words(found[1]))
-        ]:
-            return number
-    return best
-
-
-def _words(dotted: str) -> list[str]:
-    return [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|([^.\s"]+)', dotted)]

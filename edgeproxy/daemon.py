@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache, partial
 
 from aiohttp import ClientSession, web
 from yarl import URL
@@ -266,11 +267,11 @@ def _bytes(share: float, disk: int) -> int:
 
 def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) -> Mapping[str, Sequence[Measured]]:
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
-    proxies = Proxies(os.environ)
+    proxies, contexts = Proxies(os.environ), cache(tls)
 
     def measured(upstream: UpstreamConfig) -> Measured:
         url = URL(upstream.url)
-        transport = Transport(session, url, proxies, *_contexts(upstream))
+        transport = Transport(session, url, proxies, *_contexts(upstream, contexts))
         source = _source(upstream)
         login = Login(source) if source else None
         allowance = Allowance(upstream.reserve)
@@ -303,18 +304,18 @@ def _source(upstream: UpstreamConfig) -> Source | None:
         return credential_helper(upstream.credential_helper, server_of(url.authority))
     if upstream.login_command:
         return command(upstream.login_command)
-    return given(upstream.username, upstream.secret) if upstream.username else None
+    return given(upstream.username, partial(upstream.secret, os.environ)) if upstream.username else None
 
 
-def _contexts(upstream: UpstreamConfig) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+def _contexts(upstream: UpstreamConfig, made: Callable[..., ssl.SSLContext]) -> Sequence[ssl.SSLContext | None]:
     """What others are verified by, and what we show to the upstream's owner as well. Raises `CannotStart`."""
     try:
-        trusting = tls(upstream.ca_file) if upstream.ca_file else None
+        trusting = made(upstream.ca_file) if upstream.ca_file else None
         if upstream.client_cert is None:
             return trusting, None
-        return trusting, tls(upstream.ca_file, upstream.client_cert, upstream.client_key)
+        return trusting, made(upstream.ca_file, upstream.client_cert, upstream.client_key)
     except CertificateInvalid as error:
-        raise CannotStart(f"{upstream.url}: {error}; name PEM files that can be read") from error
+        raise CannotStart(f"{upstream.url}: {error}") from error
 
 
 def _addresses(config: Config) -> Addresses:

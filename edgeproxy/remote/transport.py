@@ -1,7 +1,9 @@
 """How requests reach an upstream: the connections of all of them, its certificates, and the proxies on the way."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
@@ -9,26 +11,51 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
+from edgeproxy.remote.logins import Credentials
 from edgeproxy.remote.targets import may_send
 
 
 class CertificateInvalid(Exception):
-    """A certificate or key cannot be used."""
+    """A certificate or key cannot be used; the words begin with the key of the configuration."""
+
+
+class ProxyInvalid(Exception):
+    """A variable names no proxy; its words hold nothing of its value, for there may be a login in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    url: URL
+    authorization: str = field(default="", repr=False)
 
 
 class Proxies:
     """`HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in capitals or not, as other clients read them."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        found = {name.lower(): value for name, value in sorted(environment.items()) if value}  # small letters win
-        self._by_scheme = {scheme: found.get(f"{scheme}_proxy") for scheme in ("http", "https")}
-        self._not = {"no": found.get("no_proxy", "")}
+        """Raises `ProxyInvalid`."""
+        found = {name.lower(): (name, value) for name, value in sorted(environment.items())}  # small letters win
+        self._by_scheme = {scheme: _proxy(*found.get(f"{scheme}_proxy", ("", ""))) for scheme in ("http", "https")}
+        self._not = {"no": found.get("no_proxy", ("", ""))[1]}
 
-    def of(self, url: URL) -> URL | None:
+    def of(self, url: URL) -> Proxy | None:
         proxy = self._by_scheme.get(url.scheme)
         if proxy is None or proxy_bypass_environment(f"{url.host}:{url.port}", self._not):
             return None
-        return URL(proxy if "://" in proxy else f"http://{proxy}")
+        return proxy
+
+
+def _proxy(name: str, value: str) -> Proxy | None:
+    if not value:
+        return None
+    try:
+        url = URL(value if "://" in value else f"http://{value}")
+        known = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+    except ValueError:
+        known = False
+    if not known:
+        raise ProxyInvalid(f'{name} names no proxy that speaks HTTP: write it as in "http://proxy.example.com:3128"')
+    return Proxy(url.with_user(None), Credentials(url.user, url.password or "").basic() if url.user else "")
 
 
 DIRECT = Proxies({})
@@ -54,23 +81,39 @@ class Transport:
 
     async def send(self, method: str, url: URL, **more: Any) -> ClientResponse:
         """As `ClientSession.request`; redirects are not followed."""
-        options: dict[str, Any] = {"proxy": self._proxies.of(url)}
+        options: dict[str, Any] = {}
+        if (proxy := self._proxies.of(url)) is not None:
+            options["proxy"] = proxy.url
+            if proxy.authorization:  # of a tunnel it belongs to the request for that
+                target, key = (options, "proxy_headers") if url.scheme == "https" else (more, "headers")
+                target[key] = {**target.get(key, {}), "Proxy-Authorization": proxy.authorization}
         context = self._named if self._named and may_send(self._origin, url) else self._trusting
         if context is not None and url.scheme == "https":
             options["ssl"] = context
         return await self._session.request(method, url, allow_redirects=False, **options, **more)
 
 
-def tls(ca_file: Path | None, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+def tls(ca_file: Path | None, client_cert: Path | None = None, client_key: Path | None = None) -> ssl.SSLContext:
     """The system's authorities and those of a file; a certificate of our own. Raises `CertificateInvalid`."""
     context = ssl.create_default_context()
-    named = ca_file
-    try:
-        if ca_file is not None:
+    if ca_file is not None:
+        with _told_of("ca_file", ca_file, "certificates"):
+            ca_file.read_bytes()  # says why it cannot be read
             context.load_verify_locations(ca_file)
-        if cert is not None:
-            named = cert
-            context.load_cert_chain(cert, key, password=lambda: b"")
-    except (OSError, ValueError) as error:
-        raise CertificateInvalid(f"{named}: {error}") from error
+    if client_cert is not None:
+        if client_key is not None:
+            with _told_of("client_key", client_key, "a key"):
+                client_key.read_bytes()
+        with _told_of("client_cert", client_cert, "a certificate and its key, which has no password"):
+            client_cert.read_bytes()
+            context.load_cert_chain(client_cert, client_key, password=lambda: b"")
     return context
+
+
+@contextmanager
+def _told_of(key: str, file: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "it is no PEM"
+        raise CertificateInvalid(f"{key}: {file} cannot be used: {reason}; name a PEM file with {what}") from error

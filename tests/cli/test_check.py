@@ -110,3 +110,11 @@ def test_a_password_file_that_cannot_be_read_is_told(file: Path) -> None:
     ended = run("check", "-c", file)
     assert (ended.code, ended.out) == (2, "")
     assert "/absent/secret" in ended.words
+
+
+@pytest.mark.parametrize("verb", ["check", "serve"])
+def test_a_certificate_that_cannot_be_read_ends_with_2(file: Path, verb: str) -> None:
+    file.write_text(f'{TEXT}ca_file = "/absent/authority.pem"\n')
+    ended = run(verb, "-c", file)
+    assert (ended.code, ended.out) == (2, "")
+    assert "registry.a.test.upstream.0: ca_file: /absent/authority.pem cannot be used" in ended.words
