@@ -1,11 +1,13 @@
 """Registries that want a login: a token server, htpasswd, and TLS by a private authority; and logins that end."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -13,12 +15,18 @@ import pytest
 from tests.parts.clients import client
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery, Pusher, digest_of
-from tests.parts.processes import need
+from tests.parts.processes import need, wait_until
 from tests.parts.registry import DockerRegistry
 from tests.parts.relay import Fault, RecordingRelay
 from tests.parts.tokens import Certificates, TokenServer, certificates
+from tests.parts.tunnels import Tunnels
 
 SECRET = "not for the log"
+HELPER = """\
+import json, sys
+assert sys.stdin.read().startswith("127.0.0.1:")
+print(json.dumps({{"ServerURL": "", "Username": "<token>", "Secret": {secret!r}}}))
+"""
 LOGIN = 'username = "me"\npassword_file = "{file}"\n'
 
 
@@ -77,11 +85,15 @@ async def test_a_token_server_is_asked_with_the_login(
     assert tokens.issued
 
 
-async def test_a_password_file_by_htpasswd(tmp_path: Path, registry: DockerRegistry, gallery: Gallery) -> None:
+def by_htpasswd(tmp_path: Path) -> str:
+    """What makes a registry want the password."""
     need("htpasswd")
     users = subprocess.run(["htpasswd", "-nbB", "me", SECRET], check=True, capture_output=True, text=True).stdout
-    more = f'auth: {{htpasswd: {{realm: here, path: "{written(tmp_path / "users", users)}"}}}}\n'
-    login = LOGIN.format(file=written(tmp_path / "secret", SECRET))
+    return f'auth: {{htpasswd: {{realm: here, path: "{written(tmp_path / "users", users)}"}}}}\n'
+
+
+async def test_a_password_file_by_htpasswd(tmp_path: Path, registry: DockerRegistry, gallery: Gallery) -> None:
+    more, login = by_htpasswd(tmp_path), LOGIN.format(file=written(tmp_path / "secret", SECRET))
     async with (
         guarded(tmp_path, registry, more) as upstream,
         Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=login) as proxy,
@@ -97,6 +109,70 @@ async def test_tls_by_a_private_authority(
         trusting = f'ca_file = "{signed.authority}"\n'
         async with Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=trusting) as proxy:
             await pulled(tmp_path, proxy, gallery)
+
+
+async def test_an_identity_token_of_a_credential_helper(
+    tmp_path: Path, registry: DockerRegistry, gallery: Gallery, tokens: TokenServer
+) -> None:
+    helper = written(tmp_path / "docker-credential-mine", f"#!{sys.executable}\n{HELPER.format(secret=SECRET)}")
+    helper.chmod(0o755)
+    config = written(tmp_path / "config.json", json.dumps({"auths": {}, "credsStore": "mine"}))
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    async with (
+        behind_tokens(tmp_path, registry, tokens) as relay,
+        Edgeproxy(
+            tmp_path / "edge", {"registry.test": relay.url}, login=f'docker_config = "{config}"\n', env=path
+        ) as proxy,
+    ):
+        await pulled(tmp_path, proxy, gallery)
+    assert tokens.issued
+
+
+async def test_tls_and_a_password_through_a_proxy_with_a_login_of_its_own(
+    tmp_path: Path, registry: DockerRegistry, gallery: Gallery, signed: Certificates
+) -> None:
+    more, login = by_htpasswd(tmp_path), LOGIN.format(file=written(tmp_path / "secret", SECRET))
+    upstream = DockerRegistry(
+        tmp_path / "tls", registry.storage, certificate=signed.certificate, key=signed.key, more=more
+    )
+    async with upstream, Tunnels("we", SECRET) as tunnels:
+        env = {"HTTPS_PROXY": f"http://we:{quote(SECRET)}@127.0.0.1:{tunnels.port}", "NO_PROXY": "", "no_proxy": ""}
+        trusting = f'{login}ca_file = "{signed.authority}"\n'
+        async with Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=trusting, env=env) as proxy:
+            await pulled(tmp_path, proxy, gallery)
+            assert quote(SECRET) not in proxy.log.read_text()
+    assert set(tunnels.asked) == {f"CONNECT 127.0.0.1:{upstream.port}"}
+
+
+async def test_a_token_that_ends_in_the_middle_of_a_pull_is_exchanged(
+    tmp_path: Path, registry: DockerRegistry, tokens: TokenServer
+) -> None:
+    """Upstream takes a token for a minute after its end: this one has ended nearly a minute ago, and seems fresh."""
+    layers = [bytes([number]) * 100_000 for number in range(2)]
+    tokens.life, tokens.told = 3 - 60, 300
+    login = LOGIN.format(file=written(tmp_path / "secret", SECRET))
+    async with aiohttp.ClientSession() as session:
+        for layer in layers:
+            await Pusher(session, registry.url, "team/app").blob(layer)
+        async with (
+            behind_tokens(tmp_path, registry, tokens) as relay,
+            Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login) as proxy,
+        ):
+
+            async def has_ended() -> bool:
+                url = f"{relay.target}/v2/team/app/blobs/{digest_of(layers[0])}"
+                async with session.head(url, headers={"Authorization": f"Bearer {tokens.last}"}) as answer:
+                    return answer.status == 401
+
+            async def pulled(layer: bytes) -> bool:
+                async with session.get(f"{proxy.url}/v2/team/app/blobs/{digest_of(layer)}") as answer:
+                    return digest_of(await answer.read()) == digest_of(layer)
+
+            assert await pulled(layers[0])
+            issued = tokens.issued
+            await wait_until(has_ended, "upstream refuses the token")
+            assert await pulled(layers[1])
+            assert tokens.issued > issued
 
 
 async def test_what_ends_in_the_middle_of_a_pull_is_renewed(

@@ -25,7 +25,8 @@ memory = "{memory}"
 class Edgeproxy:
     """`async with Edgeproxy(directory, {"registry.test": registry.url}) as proxy:`, its data outlives it.
 
-    The first registry is the default one. `login` is added to every upstream, `more` to the whole configuration.
+    The first registry is the default one. `login` is added to every upstream, `more` to the whole configuration,
+    `env` to the environment.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Edgeproxy:
         memory: str = "16MB",
         login: str = "",
         more: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port, admin = free_port(), free_port()
@@ -49,7 +51,7 @@ class Edgeproxy:
             text += f'[registry."{name}"]\ndefault = {default}\n[[registry."{name}".upstream]]\nurl = "{url}"\n{login}'
         config = directory / "edgeproxy.toml"
         config.write_text(text + more)
-        self._process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", config], self.log)
+        self._process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", config], self.log, env)
 
     async def start(self) -> None:
         await self._process.start(lambda: responds(f"{self.admin}/readyz"))

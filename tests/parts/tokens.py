@@ -46,13 +46,16 @@ def certificates(directory: Path) -> Certificates:
 class TokenServer:
     """`async with TokenServer(certificates, "me", "secret") as tokens:` — gives tokens to this login only.
 
-    `issued` counts; `life` is in seconds, and may be changed at any time.
+    The password is an identity token as well. `issued` counts, `last` is the last token; `life` is in seconds, `told`
+    is what clients are told where that differs; both may be changed at any time.
     """
 
     def __init__(self, certificates: Certificates, username: str, password: str) -> None:
         self.username, self.password = username, password
         self.life = 300
+        self.told: int | None = None
         self.issued = 0
+        self.last = ""
         self._certificates = certificates
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -77,12 +80,20 @@ class TokenServer:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        login = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-        if request.headers.get("Authorization") != f"Basic {login}":
+        form = await request.post()
+        if request.method == "POST":
+            known = (form["grant_type"], form["refresh_token"]) == ("refresh_token", self.password)
+            scopes = str(form["scope"]).split()
+        else:
+            login = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+            known = request.headers.get("Authorization") == f"Basic {login}"
+            scopes = request.query.getall("scope", [])
+        if not known:
             return web.json_response({"details": "who are you?"}, status=401)
         self.issued += 1
-        token = await asyncio.to_thread(self._token, request.query.getall("scope", []))
-        return web.json_response({"token": token, "expires_in": self.life})
+        self.last = await asyncio.to_thread(self._token, scopes)
+        key = "access_token" if request.method == "POST" else "token"
+        return web.json_response({key: self.last, "expires_in": self.told or self.life})
 
     def _token(self, scopes: list[str]) -> str:
         now = int(time.time())
