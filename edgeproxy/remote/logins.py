@@ -58,6 +58,11 @@ class Login:
         """When the source was last asked in vain, or because of a refusal."""
         self._asking: asyncio.Task[None] | None = None
 
+    @property
+    def held(self) -> Credentials | None:
+        """What the source gave last, whether it still holds or not."""
+        return self._issued.credentials if self._issued else None
+
     async def credentials(self) -> Credentials | None:
         """Raises `UpstreamUnauthorized` where the source has none to give and those of before have ended.
 
@@ -68,7 +73,7 @@ class Login:
             await asyncio.shield(self._ask())
         elif now >= self._renew_at:
             self._ask()
-        return self._issued.credentials if self._issued else None
+        return self.held
 
     async def renew(self) -> bool:
         """Ask the source again, because upstream refuses what it gave; False where that was done a moment ago.
@@ -80,7 +85,7 @@ class Login:
                 return False
             self._renewed = self._now()
         await asyncio.shield(self._ask())
-        return self._issued is not None and self._issued.credentials is not None
+        return self.held is not None
 
     def _ask(self) -> asyncio.Task[None]:
         if self._asking is None:

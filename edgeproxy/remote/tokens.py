@@ -111,16 +111,18 @@ class Tokens:
         """
         if self.renewals != since:
             return True
+        before = self._login.held if self._login else None
         renewed = self._login is not None and await self._login.renew()
+        if self.renewals != since:
+            return True
         token = self._known.get(scope)
-        if (
-            not renewed
-            and self.renewals == since
-            and (token is None or self._now() < token.given + min(AT_MOST_EVERY, token.life))
-        ):
+        if not renewed and (token is None or self._now() < token.given + min(AT_MOST_EVERY, token.life)):
             return False
-        if self.renewals == since:
-            self.renewals += 1
+        self.renewals += 1
+        if self._login is None or self._login.held == before:  # the refusal says nothing of the other scopes' tokens
+            self._known.pop(scope, None)
+            self._asking.pop(scope, None)
+        else:
             self._known.clear()
             self._asking.clear()  # they ask with the login of before
         return True

@@ -1,10 +1,15 @@
 """Docker's config.json: where it says that a login is."""
 
+import asyncio
 import base64
+import contextlib
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeproxy.oci.errors import UpstreamUnauthorized
 from edgeproxy.remote.docker_config import docker_config
@@ -94,3 +99,18 @@ async def test_what_is_no_docker_configuration_is_named(tmp_path: Path, text: st
     with pytest.raises(UpstreamUnauthorized, match=r"docker_config: .*config.json cannot be used") as caught:
         await docker_config(file, "a.test")()
     assert "hidden" not in caught.value.message
+
+
+KEYS = st.sampled_from(["auths", "a.test", "https://a.test/v1/", "auth", "identitytoken", "username", "password"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.just(AUTH),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(KEYS, JSON) | JSON)
+def test_whatever_is_written_is_a_login_or_none_or_a_refusal(document: object) -> None:
+    with tempfile.TemporaryDirectory() as directory, contextlib.suppress(UpstreamUnauthorized):
+        found = asyncio.run(given_by(docker_config(written(Path(directory), document), "a.test")))
+        assert found is None or isinstance(found, Credentials)

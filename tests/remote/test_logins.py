@@ -1,12 +1,16 @@
 """Where logins come from, and that they are fresh."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeproxy.oci.errors import UpstreamUnauthorized
-from edgeproxy.remote.logins import Credentials, Issued, Login, Source, given
+from edgeproxy.remote import logins
+from edgeproxy.remote.logins import Credentials, Issued, Login, Source
 from tests.remote.scripted import turns
 
 
@@ -122,6 +126,35 @@ async def test_a_source_that_fails_is_asked_again() -> None:
     assert await password(login) == "password-3"
 
 
+STEPS = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0, 9.0, 30.0, 79.0, 100.0]), st.sampled_from(["use", "refused", "fail", "mend"]))
+)
+
+
+@given(STEPS)
+def test_whatever_happens_nothing_is_used_past_its_end_and_no_refusal_asks_too_often(
+    steps: list[tuple[float, str]],
+) -> None:
+    async def play() -> None:
+        source, time = Changing(life=100.0), Time()
+        login, began, renewals = Login(source, time), {0: 0.0}, [-100.0]
+        for wait, step in steps:
+            time.now += wait
+            source.fails = {"fail": True, "mend": False}.get(step, source.fails)
+            before = source.asked
+            with contextlib.suppress(UpstreamUnauthorized):
+                if step == "refused" and await login.renew():
+                    assert time.now - renewals[-1] >= 10.0
+                    renewals.append(time.now)
+                if step == "use":
+                    found = int((await password(login)).removeprefix("password-"))
+                    assert time.now < began.get(found, time.now) + 100.0
+            await turns()
+            began.update(dict.fromkeys(range(before + 1, source.asked + 1), time.now))
+
+    asyncio.run(play())
+
+
 async def test_who_leaves_takes_the_answer_from_nobody() -> None:
     source = Changing()
     login = Login(source)
@@ -141,7 +174,7 @@ async def of(source: Source) -> Credentials | None:
 
 async def test_a_password_is_read_again_each_time(tmp_path: Path) -> None:
     file = tmp_path / "secret"
-    source = given("me", file.read_text)
+    source = logins.given("me", file.read_text)
     for text in ("older", "newer"):
         file.write_text(text)
         assert await of(source) == Credentials("me", text)

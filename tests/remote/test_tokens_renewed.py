@@ -269,3 +269,20 @@ async def test_who_is_challenged_takes_what_others_have_been_given_meanwhile() -
             assert await tokens.answer(challenges(server), SCOPE, refused) == "Bearer token-1"
         assert await tokens.answer(challenges(server), SCOPE, "Bearer token-1") == "Bearer token-2"
     assert guarded.issued == 2
+
+
+async def test_a_login_that_is_still_the_same_keeps_the_tokens_of_other_repositories() -> None:
+    """Some content is not for us, and is asked for again and again."""
+    guarded, time = Guarded(), Time()
+    async with serving(guarded.answer) as server, new_session(Timeouts()) as session:
+        login = Login(Passwords(of=["first"] * 9 + ["second"]), time)
+        tokens = Tokens(Transport(session, server.url), server.url, login, 5.0, time)
+        for scope in (SCOPE, "another"):
+            await tokens.answer(challenges(server), scope, None)
+        for _ in range(8):
+            time.now += 10.0
+            assert await tokens.renew(SCOPE, tokens.renewals)
+            assert (tokens.authorization(SCOPE), tokens.authorization("another")) == (None, "Bearer token-2")
+        time.now += 10.0
+        assert await tokens.renew(SCOPE, tokens.renewals)
+        assert tokens.authorization("another") is None, "its login is no more"
