@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproxy.oci.errors import UpstreamUnauthorized
@@ -109,6 +109,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, JSON) | JSON)
 def test_whatever_is_written_is_a_login_or_none_or_a_refusal(document: object) -> None:
     with tempfile.TemporaryDirectory() as directory, contextlib.suppress(UpstreamUnauthorized):

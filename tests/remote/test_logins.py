@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproxy.oci.errors import UpstreamUnauthorized
@@ -131,6 +131,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_whatever_happens_nothing_is_used_past_its_end_and_no_refusal_asks_too_often(
     steps: list[tuple[float, str]],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeproxy.oci.errors import UpstreamUnauthorized
@@ -148,6 +148,7 @@ def test_a_command_says_how_long_its_login_holds(more: dict[str, object], life: 
     assert read_login("login", 0, printed(**more), NOW) == Issued(ME, life)
 
 
+@settings(deadline=None)
 @given(st.timedeltas(timedelta(0), timedelta(days=9999)), st.integers(-23 * 60, 23 * 60))
 def test_whatever_the_zone_the_end_is_the_same(life: timedelta, minutes: int) -> None:
     until = (NOW + life).astimezone(timezone(timedelta(minutes=minutes))).isoformat()
@@ -188,6 +189,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["username", "password", "expires_in", "expires_at"]), JSON) | JSON)
 def test_whatever_is_printed_is_a_login_or_a_refusal(document: object) -> None:
     with contextlib.suppress(UpstreamUnauthorized):
