@@ -291,8 +291,7 @@ def _budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:
 
 def _called(upstream: UpstreamConfig) -> str:
     """The name of an upstream for people: where it is."""
-    url = URL(upstream.url)
-    return f"{url.authority}{url.path.rstrip('/')}"
+    return upstream.url.partition("://")[2]
 
 
 def _source(upstream: UpstreamConfig) -> Source | None:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 _SHORTEST, _LONGEST = 0.2, 1.0
-"""Seconds over which a throughput is measured: two round trips, within these bounds."""
+"""Seconds over which a throughput is measured: as long as an answer takes, within these bounds."""
 _PATIENCE = 2.0
 """Seconds for which new connections are waited for before it is measured what they bring."""
 _HELPS = 1.2
@@ -76,7 +76,7 @@ class Pilot:
 
     def begin(self, upstream: str, now: float, waited: float = 0.0) -> None:
         """It has answered after so many seconds, and honours ranges."""
-        self._window = min(_LONGEST, max(self._window, 2 * waited))
+        self._window = min(_LONGEST, max(self._window, waited))
         if not self._leader:
             self._restart(now)
             self._leader = upstream
