@@ -204,6 +204,16 @@ class UpstreamConfig(_Section):
         value = getattr(self, key)
         return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
 
+    @property
+    def place(self) -> str:
+        """Host, port and path, as they are written: what people call it."""
+        return self.url.partition("://")[2]
+
+    @property
+    def host(self) -> str:
+        """Host and port, as they are written: what Docker's configuration and credential helpers call it."""
+        return self.place.partition("/")[0]
+
     def terms(self) -> Terms:
         return Terms(self.budget, self.burst, self.windows)
 

@@ -275,7 +275,7 @@ def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) 
         source = _source(upstream)
         login = Login(source) if source else None
         allowance = Allowance(upstream.reserve)
-        registry = Registry(_called(upstream), url, transport, login, name, timeouts, upstream.role, allowance)
+        registry = Registry(upstream.place, url, transport, login, name, timeouts, upstream.role, allowance)
         return Measured(registry, upstream.priority, clock, registry.knock, allowance)
 
     return {
@@ -286,21 +286,15 @@ def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) 
 
 def _budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:
     settings = [upstream for registry in config.registry.values() for upstream in registry.upstream]
-    return Budget(config.link.terms(), {_called(each): each.terms() for each in settings}, clock, traffic)
-
-
-def _called(upstream: UpstreamConfig) -> str:
-    """The name of an upstream for people: where it is."""
-    return upstream.url.partition("://")[2]
+    return Budget(config.link.terms(), {each.place: each.terms() for each in settings}, clock, traffic)
 
 
 def _source(upstream: UpstreamConfig) -> Source | None:
     """Where the login of an upstream comes from."""
-    url = URL(upstream.url)
     if upstream.docker_config is not None:
-        return docker_config(upstream.docker_config, url.authority)
+        return docker_config(upstream.docker_config, upstream.host)
     if upstream.credential_helper:
-        return credential_helper(upstream.credential_helper, server_of(url.authority))
+        return credential_helper(upstream.credential_helper, server_of(upstream.host))
     if upstream.login_command:
         return command(upstream.login_command)
     return given(upstream.username, partial(upstream.secret, os.environ)) if upstream.username else None

@@ -359,3 +359,17 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert {"listen", "cache.reserve", "timeout.drain", "registry.NAME.hosts"} <= set(told)
     written = loaded(tmp_path, "\n".join(lines).replace("NAME", '"a.test"'))
     assert written == loaded(tmp_path, '[registry."a.test"]\n')
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "place"),
+    [
+        ("https://ghcr.io", "ghcr.io", "ghcr.io"),
+        ("https://ghcr.io:443/", "ghcr.io:443", "ghcr.io:443"),
+        ("http://[::1]:5000/a/b/", "[::1]:5000", "[::1]:5000/a/b"),
+    ],
+)
+def test_an_upstream_is_called_as_it_is_written(tmp_path: Path, url: str, host: str, place: str) -> None:
+    config = loaded(tmp_path, f'[[registry."a.test".upstream]]\nurl = "{url}"\n')
+    upstream = config.registry["a.test"].upstream[0]
+    assert (upstream.host, upstream.place) == (host, place)
