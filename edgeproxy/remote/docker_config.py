@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import UpstreamUnauthorized
-from edgeproxy.remote.logins import IDENTITY_TOKEN, Credentials, Issued, Source
+from edgeproxy.remote.logins import IDENTITY_TOKEN, Issued, Source
 from edgeproxy.remote.programs import ask_helper
 
 _HUB = ("index.docker.io", "docker.io", "registry-1.docker.io")

@@ -5,12 +5,12 @@ that. Nothing here writes a secret anywhere.
 """
 
 import asyncio
-import base64
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Refusal, UpstreamUnauthorized
 
 log = logging.getLogger(__name__)
@@ -20,19 +20,6 @@ AT_MOST_EVERY = 10.0
 """Seconds between two renewals for the same reason: some content is simply not for us, and some sources stay broken."""
 IDENTITY_TOKEN = "<token>"
 """The user name by which helpers say that the secret is an identity token (docker-credential-helpers)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user's name and password, or an identity token in the place of both (OAuth 2 refresh token)."""
-
-    username: str
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-
-    def basic(self) -> str:
-        """RFC 7617."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import UpstreamUnauthorized
-from edgeproxy.remote.logins import IDENTITY_TOKEN, Credentials, Issued, Source
+from edgeproxy.remote.logins import IDENTITY_TOKEN, Issued, Source
 
 _PATIENCE = 20.0
 """Seconds for a program to end; a client that waits for it is answered after 25."""

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from aiohttp import ClientError, ClientResponse
 from yarl import URL
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout, UpstreamUnauthorized
 from edgeproxy.remote.allowance import read_retry_after
-from edgeproxy.remote.logins import AT_MOST_EVERY, Credentials, Login
+from edgeproxy.remote.logins import AT_MOST_EVERY, Login
 from edgeproxy.remote.targets import led, may_send
 from edgeproxy.remote.transport import Transport
 

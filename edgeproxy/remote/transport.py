@@ -11,7 +11,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
-from edgeproxy.remote.logins import Credentials
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.remote.targets import may_send
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from aiohttp import ClientSession, web
 from yarl import URL
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Pinned, Repository, Tag
-from edgeproxy.remote.logins import Credentials, Login, given
+from edgeproxy.remote.logins import Login, given
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import Transport
 

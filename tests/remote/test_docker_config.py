@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import UpstreamUnauthorized
 from edgeproxy.remote.docker_config import docker_config
-from edgeproxy.remote.logins import Credentials, Source
+from edgeproxy.remote.logins import Source
 from tests.remote.conftest import HELPER, program
 
 ME = Credentials("me", "hidden")

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import UpstreamUnauthorized
 from edgeproxy.remote import logins
-from edgeproxy.remote.logins import Credentials, Issued, Login, Source
+from edgeproxy.remote.logins import Issued, Login, Source
 from tests.remote.scripted import turns
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import UpstreamUnauthorized
-from edgeproxy.remote.logins import Credentials, Issued, Source
+from edgeproxy.remote.logins import Issued, Source
 from edgeproxy.remote.programs import ask_helper, command, credential_helper, read_login
 from tests.parts.processes import wait_until
 from tests.remote.conftest import HELPER, program

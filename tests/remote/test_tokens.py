@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Unavailable, UpstreamUnauthorized
 from edgeproxy.oci.reference import Pinned, Repository
-from edgeproxy.remote.logins import Credentials
 from edgeproxy.remote.registry import Registry
 from tests.remote.scripted import BODY, LOGIN, PINNED, SCOPE, Scripted, always, content, registry_at, serving, turns
 

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import TooManyRequests, Unavailable, UpstreamUnauthorized
-from edgeproxy.remote.logins import Credentials, Issued, Login
+from edgeproxy.remote.logins import Issued, Login
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.tokens import Tokens
 from edgeproxy.remote.transport import Transport

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Unavailable
-from edgeproxy.remote.logins import Credentials
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Proxy, ProxyInvalid, Transport, tls
 from tests.parts.processes import need

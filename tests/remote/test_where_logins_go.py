@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Unavailable
-from edgeproxy.remote.logins import Credentials
 from edgeproxy.remote.targets import check_target, is_inside, may_send
 from edgeproxy.remote.tokens import parse_challenge
 
