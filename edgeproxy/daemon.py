@@ -15,6 +15,7 @@ from functools import cache, partial
 from aiohttp import ClientSession, web
 from yarl import URL
 
+from edgeproxy.access.roles import Permitted
 from edgeproxy.admin.app import admin_app
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
@@ -22,9 +23,10 @@ from edgeproxy.api.app import PullServer
 from edgeproxy.api.pull import Pull
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
+from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch
-from edgeproxy.cache.flights import Flights
+from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.overflow import Overflow
@@ -82,7 +84,8 @@ class Daemon:
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = _limits(config, self.store)
         room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
-        self.ranking = MeasuredRanking(_upstreams(config, self._session, self.layout.name, clock), clock, self._traffic)
+        registries = _registries(config, self._session, self.layout.name)
+        self.ranking = MeasuredRanking(_measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
         self.budget = _budget(config, clock, self._traffic)
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
@@ -92,9 +95,11 @@ class Daemon:
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
         addresses = _addresses(config)
-        pull = Pull(addresses, library, listings, Overflow(upstreams, self._traffic, self.budget), self.layout.name)
+        admission = _admission(config, catalog, registries, clock, spawn)
+        past_disk = Overflow(upstreams, self._traffic, self.budget)
+        pull = Pull(addresses, library, listings, past_disk, admission, self.layout.name)
         self.room, self.pull, self.addresses = room, pull, addresses
-        self.prefetch = Prefetch(library)
+        self.prefetch = Prefetch(library, admission)
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)
@@ -265,23 +270,40 @@ def _bytes(share: float, disk: int) -> int:
     return int(disk * share) if isinstance(share, float) else share
 
 
-def _upstreams(config: Config, session: ClientSession, name: str, clock: Clock) -> Mapping[str, Sequence[Measured]]:
+def _registries(config: Config, session: ClientSession, name: str) -> Mapping[str, Sequence[Registry]]:
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
     proxies, contexts = Proxies(os.environ), cache(tls)
 
-    def measured(upstream: UpstreamConfig) -> Measured:
+    def registry(upstream: UpstreamConfig) -> Registry:
         url = URL(upstream.url)
         transport = Transport(session, url, proxies, *_contexts(upstream, contexts))
         source = _source(upstream)
         login = Login(source) if source else None
-        allowance = Allowance(upstream.reserve)
-        registry = Registry(upstream.place, url, transport, login, name, timeouts, upstream.role, allowance)
-        return Measured(registry, upstream.priority, clock, registry.knock, allowance)
+        return Registry(
+            upstream.place, url, transport, login, name, timeouts, upstream.role, Allowance(upstream.reserve)
+        )
 
+    return {name: [registry(each) for each in settings.upstream] for name, settings in config.registry.items()}
+
+
+def _measured(
+    config: Config, registries: Mapping[str, Sequence[Registry]], clock: Clock
+) -> Mapping[str, Sequence[Measured]]:
     return {
-        registry: [measured(upstream) for upstream in settings.upstream]
-        for registry, settings in config.registry.items()
+        name: [
+            Measured(registry, settings.priority, clock, registry.knock, registry.allowance)
+            for registry, settings in zip(found, config.registry[name].upstream, strict=True)
+        ]
+        for name, found in registries.items()
     }
+
+
+def _admission(
+    config: Config, catalog: Catalog, registries: Mapping[str, Sequence[Registry]], clock: Clock, spawn: Spawn
+) -> Admission:
+    bindings = [rule.binding() for rule in config.access]
+    permitted = Permitted(config.fetch.allow, config.fetch.deny)
+    return Admission(catalog, registries, bindings, permitted, clock, spawn, config.timeout.answer, config.offline)
 
 
 def _budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:

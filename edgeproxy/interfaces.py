@@ -174,6 +174,22 @@ class Upstream(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """An upstream's say in who may see what it has."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it knows us by a login or a certificate, and so may show us what is not for everybody."""
+        ...
+
+    async def shows(self, repository: Repository, path: str) -> bool:
+        """Whether it shows this to somebody without a login: `manifests/1.0`, `blobs/sha256:…`, `tags/list`.
+
+        Raises a `Refusal` where it does not say: it knows no such thing, or cannot be asked.
+        """
+        ...
+
+
 class Page(NamedTuple):
     """A JSON listing: the document, and the query that leads to what follows; none where nothing does."""
 

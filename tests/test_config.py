@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from edgeproxy.config import (
-    KNOWN_REGISTRIES,
-    Config,
-    ConfigError,
-    load,
-    parse_address,
-    parse_duration,
-    parse_share,
-    parse_size,
-)
+from edgeproxy.config import KNOWN_REGISTRIES, Config, ConfigError, load
 from edgeproxy.remote.windows import Terms, Window
+from edgeproxy.units import parse_address, parse_duration, parse_share, parse_size
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "configuration.md"
 SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -119,6 +111,8 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
         ('\ncache.bugdet = "1GB"\n', 2, "cache.bugdet", "budget"),
         ("[link]\nwindow = []\n", 2, "link.window", "windows"),
         ('[timeout]\nfirstbyte = "5s"\n', 2, "timeout.firstbyte", "first_byte"),
+        ('[[access]]\nallwo = "puller"\n', 2, "access.0.allwo", "allow"),
+        ("[fetch]\ndent = []\n", 2, "fetch.dent", "deny"),
         ('[[rule]]\nmatch = "*"\nmaxstale = "5m"\n', 3, "rule.0.maxstale", "max_stale"),
         ('[[rule]]\nmatch = "a"\n\n[[rule]]\nmatch = "b"\nfrseh = "5m"\n', 6, "rule.1.frseh", "fresh"),
         ('[registry."my.host"]\nhostss = ["a"]\n', 2, "registry.my.host.hostss", "hosts"),
@@ -176,6 +170,10 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
         ('[[registry.a.upstream]]\nurl = "https://a"\nreserve = "101%"\n', "reserve: '101%' is not a percentage"),
         ('log_level = "loud"\n', ":1: log_level: 'loud' is not a level"),
         ('[[rule]]\nfresh = "5m"\n', ":1: rule.0.match: Field required"),
+        ('[[access]]\non = ["*"]\n', ":1: access.0: a rule either allows or denies"),
+        ('[[access]]\nallow = "puller"\ndeny = "puller"\n', ":1: access.0: a rule either allows or denies"),
+        ('[[access]]\nallow = "king"\n', ":2: access.0.allow: Input should be 'puller'"),
+        ('[fetch]\ndeny = "docker.io/*"\n', ":2: fetch.deny: Input should be a valid tuple"),
         ('[registry."not a host"]\n', ": registry: 'not a host' is not a registry"),
         ('[registry."a"]\ndefault = true\n[registry."b"]\ndefault = true\n', "more than one registry says default"),
         ("listen = \n", ": not TOML: "),

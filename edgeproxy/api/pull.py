@@ -12,6 +12,7 @@ from multidict import MultiMapping
 from edgeproxy.api import fields
 from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
 from edgeproxy.api.ranges import parse_range
+from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import HIT, Answer, Outcome, release
 from edgeproxy.cache.flights import Boarding, Flight
 from edgeproxy.cache.library import Library
@@ -21,6 +22,7 @@ from edgeproxy.interfaces import InMemory, Span
 from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, Unsupported, document
 from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed
+from edgeproxy.oci.reference import path_of
 
 _CATALOGUE_PAGE = 1000
 PassThrough = Callable[[Flight, int, int], AsyncGenerator[bytes, None]]
@@ -86,13 +88,20 @@ class Pull:
     """Answers asks; knows the core but no sockets."""
 
     def __init__(
-        self, addresses: Addresses, library: Library, listings: Listings, past_disk: PassThrough, name: str
+        self,
+        addresses: Addresses,
+        library: Library,
+        listings: Listings,
+        past_disk: PassThrough,
+        admission: Admission,
+        name: str,
     ) -> None:
         """`name`: this proxy's own, to be found in `CDN-Loop`."""
         self.parse = addresses.parse
         self.library = library
         self.past_disk = past_disk
         self._listings = listings
+        self._admission = admission
         self._name = name
 
     def allow(self, method: str, headers: Mapping[str, str]) -> None:
@@ -108,11 +117,14 @@ class Pull:
         if not isinstance(ask, Content):
             return None
         self.allow(method, headers)
+        if not self._admission.at_once(ask.reference.repository, now):
+            return None
         answer = self.library.at_hand(ask.kind, ask.reference, now)
         return answer and reply_with_content(ask, answer, headers, method == "HEAD")
 
     async def answer(self, ask: Ask, method: str, headers: Mapping[str, str]) -> Reply:
         head_only = method == "HEAD"
+        await self._admit(ask)
         match ask:
             case Content():
                 answer = await self._content(ask, headers, head_only)
@@ -131,6 +143,19 @@ class Pull:
                 return self._catalogue(last, limit, head_only)
             case Base():
                 return _listing(b"{}", "", "base", HIT, [], head_only)
+            case _:
+                assert_never(ask)
+
+    async def _admit(self, ask: Ask) -> None:
+        match ask:
+            case Content(kind, reference, _):
+                await self._admission.admit(reference.repository, path_of(kind, reference))
+            case Referrers():
+                await self._admission.admit(ask.subject.repository, path_of("manifests", ask.subject))
+            case TagList():
+                await self._admission.admit(ask.repository, "tags/list")
+            case Catalogue() | Base():
+                pass
             case _:
                 assert_never(ask)
 
@@ -163,7 +188,7 @@ class Pull:
 
     def _catalogue(self, last: str, limit: int | None, head_only: bool) -> Reply:
         most = min(limit if limit is not None else _CATALOGUE_PAGE, _CATALOGUE_PAGE)
-        names = self._listings.repositories(last, most + 1)
+        names = self._listings.repositories(last, most + 1, self._admission.shows)
         extra = []
         if len(names) > most > 0:
             query = urlencode({"last": names[most - 1], "n": str(most)})

@@ -1,7 +1,7 @@
 """Lists that upstream knows better: tags and referrers. Asked upstream, and answered from here when it fails."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import floor
 from typing import Any, NamedTuple
 
@@ -65,9 +65,9 @@ class Listings:
             outcome = Outcome("stale", floor(checked - self._clock.now()), detail=f"upstream: {refusal.message}")
         return referrers_index(referrers_of(index, artifact_type)), outcome
 
-    def repositories(self, last: str, limit: int) -> list[str]:
-        """What is cached here, as `registry/repository`, in order."""
-        return self._catalog.repositories(last, limit)
+    def repositories(self, last: str, limit: int, shown: Callable[[Repository], bool]) -> list[str]:
+        """What is cached here and shown, as `registry/repository`, in order."""
+        return self._catalog.repositories(last, limit, shown)
 
     async def _referrers_upstream(self, pinned: Pinned) -> bytes:
         """The API's answer, all of its pages; else the fallback tag's (spec.md#unavailable-referrers-api)."""

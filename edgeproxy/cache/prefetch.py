@@ -6,12 +6,13 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import read
 from edgeproxy.cache.library import Library
 from edgeproxy.interfaces import InMemory, OnDisk, Urgency
-from edgeproxy.oci.errors import Refusal
+from edgeproxy.oci.errors import Denied, Refusal
 from edgeproxy.oci.manifest import children
-from edgeproxy.oci.reference import Pinned, Reference
+from edgeproxy.oci.reference import Pinned, Reference, path_of
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 3
@@ -31,13 +32,18 @@ class Prefetched:
 class Prefetch:
     """Brings images as a client would pull them, and yields to clients."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, admission: Admission) -> None:
         self._library = library
+        self._admission = admission
 
     async def __call__(self, reference: Reference, platforms: Collection[str] = ()) -> Prefetched:
         """An image of all its platforms, or of some (`linux/amd64`). What fails is told, and does not stop the rest."""
         done = Prefetched()
-        await self._manifest(reference, platforms, done)
+        try:
+            await self._admission.learn(reference.repository, path_of("manifests", reference))
+            await self._manifest(reference, platforms, done)
+        except Denied as refusal:
+            done.missing.append(f"{reference}: {refusal.message}")
         what = f"{done.manifests} manifests and {done.blobs} blobs"
         log.info("prefetched %s: %s, %d missing", reference, what, len(done.missing))
         return done

@@ -51,6 +51,11 @@ class Pinned(NamedTuple):
 Reference = Tag | Pinned
 
 
+def path_of(kind: str, reference: Reference) -> str:
+    """Where it is found in its repository: `manifests/1.0`, `blobs/sha256:…`."""
+    return f"{kind}/{reference.name if isinstance(reference, Tag) else reference.digest}"
+
+
 def parse_registry(text: str) -> str:
     """The registry's canonical name: lower case, Docker Hub's other names folded. Raises `NameInvalid`."""
     name = text.lower()

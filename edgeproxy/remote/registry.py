@@ -113,6 +113,9 @@ class Registry:
         self._proxy = proxy
         self._timeouts = timeouts
         self._tokens = Tokens(transport, url, login, timeouts.first_byte)
+        self._without = Tokens(transport, url, None, timeouts.first_byte)
+        """Tokens that anybody is given."""
+        self.guarded = login is not None or transport.is_named
 
     async def resolve(self, tag: Tag) -> Descriptor:
         path = f"manifests/{tag.name}"
@@ -150,6 +153,19 @@ class Registry:
             body = await self._read(response, _LARGEST_LISTING)
             return Page(body, _following(response))
 
+    async def shows(self, repository: Repository, path: str) -> bool:
+        """Implements `interfaces.Keeper`. Who shows a certificate is not anybody, so there nothing is for everybody."""
+        if self._transport.is_named:
+            return False
+        method = "GET" if path == "tags/list" else "HEAD"
+        accept = {"Accept": ", ".join(ACCEPTED)} if path.startswith("manifests/") else {}
+        try:
+            async with self._ask(method, repository, path, accept, tokens=self._without) as response:
+                self._check(response, NameUnknown(f"{repository} has no {path}"))
+        except UpstreamUnauthorized:
+            return False
+        return True
+
     async def knock(self) -> None:
         """Ask whether it speaks this protocol (distribution-spec, spec.md#determining-support); any answer will do."""
         response = await self._send("GET", self._url.with_path(f"{self._url.path.rstrip('/')}/v2/"), {}, None)
@@ -180,49 +196,55 @@ class Registry:
         path: str,
         headers: Mapping[str, str],
         query: Sequence[tuple[str, str]] = (),
+        tokens: Tokens | None = None,
     ) -> AsyncIterator[ClientResponse]:
         """One request, with the login and the redirects it takes."""
+        tokens = tokens or self._tokens
         base = self._url.path.rstrip("/")
         if self.role == "peer":  # a sibling knows every registry under one address
             query = [*query, ("ns", repository.registry)]
         url = self._url.with_path(f"{base}/v2/{repository.path}/{path}").with_query(query or None)
         scope = f"repository:{repository.path}:pull"
-        response = await self._authorized(method, url, headers, scope)
+        response = await self._authorized(method, url, headers, scope, tokens)
         try:
             for _ in range(_MOST_REDIRECTS):
                 if response.status not in (301, 302, 303, 307, 308):
                     break
                 target = led(self._url, response.url, response.headers.get("Location", ""), "redirect")
                 response.release()
-                response = await self._follow(method, target, headers, scope)
+                response = await self._follow(method, target, headers, tokens.authorization(scope))
             yield response
         finally:
             response.close() if not response.content.is_eof() else response.release()
 
-    async def _authorized(self, method: str, url: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
+    async def _authorized(
+        self, method: str, url: URL, headers: Mapping[str, str], scope: str, tokens: Tokens
+    ) -> ClientResponse:
         """With the login it takes, and once more with a fresh one: ECR says 403 for a token that is over."""
-        since = self._tokens.renewals
+        since = tokens.renewals
         try:
-            response = await self._challenged(method, url, headers, scope)
+            response = await self._challenged(method, url, headers, scope, tokens)
             if response.status not in (401, 403):
                 return response
             response.close()
         except UpstreamUnauthorized:
-            if not await self._tokens.renew(scope, since):
+            if not await tokens.renew(scope, since):
                 raise
-            return await self._challenged(method, url, headers, scope)
-        if await self._tokens.renew(scope, since):
-            return await self._challenged(method, url, headers, scope)
+            return await self._challenged(method, url, headers, scope, tokens)
+        if await tokens.renew(scope, since):
+            return await self._challenged(method, url, headers, scope, tokens)
         return response
 
-    async def _challenged(self, method: str, url: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
-        sent = self._tokens.authorization(scope)
+    async def _challenged(
+        self, method: str, url: URL, headers: Mapping[str, str], scope: str, tokens: Tokens
+    ) -> ClientResponse:
+        sent = tokens.authorization(scope)
         response = await self._send(method, url, headers, sent)
         if response.status != 401:
             return response
         challenges = response.headers.getall("WWW-Authenticate", [])
         response.close()
-        return await self._send(method, url, headers, await self._tokens.answer(challenges, scope, sent))
+        return await self._send(method, url, headers, await tokens.answer(challenges, scope, sent))
 
     def _check(self, response: ClientResponse, unknown: Refusal) -> None:
         """Raise the refusal that a status means."""
@@ -244,10 +266,12 @@ class Registry:
             raise LoopDetected(f"{name} says that this request has passed it already")
         raise Unavailable(f"{name} answers with status {status}")
 
-    async def _follow(self, method: str, target: URL, headers: Mapping[str, str], scope: str) -> ClientResponse:
+    async def _follow(
+        self, method: str, target: URL, headers: Mapping[str, str], authorization: str | None
+    ) -> ClientResponse:
         """To an object store without the login; back to the registry itself with it."""
         ours = target.origin() == self._url.origin() and may_send(self._url, target)
-        return await self._send(method, target, headers, self._tokens.authorization(scope) if ours else None)
+        return await self._send(method, target, headers, authorization if ours else None)
 
     async def _send(
         self, method: str, url: URL, headers: Mapping[str, str], authorization: str | None

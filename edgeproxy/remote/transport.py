@@ -79,6 +79,11 @@ class Transport:
         self._trusting = trusting
         self._named = named
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it shows a certificate of ours."""
+        return self._named is not None
+
     async def send(self, method: str, url: URL, **more: Any) -> ClientResponse:
         """As `ClientSession.request`; redirects are not followed."""
         options: dict[str, Any] = {}

@@ -6,6 +6,7 @@ The rows are the truth and other processes may change them, so a fact read once 
     link/<digest>/<kind>/<registry>/<repository>     -> [media type, size]        this repository shows this content
     blob/<digest>                                    -> [size, stored, used, uses, pinned, [digest it needs, ...]]
     referrers/<digest>/<registry>/<repository>       -> [checked, index]
+    seen/<registry>/<repository>                     -> [whether upstream shows it to anybody, checked]
     total/blobs                                      -> bytes of all blobs
 
 A space ends the repository of a tag's key: it sorts before whatever a name may contain, so keys sort as names do.
@@ -40,6 +41,13 @@ class TagRecord(NamedTuple):
     changed: float
 
 
+class Seen(NamedTuple):
+    """Whether upstream shows a repository to anybody; `checked` in seconds since the epoch."""
+
+    public: bool
+    checked: float
+
+
 class Link(NamedTuple):
     """A repository shows this content."""
 
@@ -57,6 +65,7 @@ class Catalog:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="catalog")
         self._tags: dict[Tag, TagRecord | None] = {}
         self._links: dict[tuple[Kind, Pinned], Descriptor | None] = {}
+        self._seen: dict[Repository, Seen | None] = {}
         self._believed_until = 0.0
 
     # reading
@@ -79,6 +88,15 @@ class Catalog:
             fact = self._links[kind, pinned] = _descriptor(pinned.digest, value) if value else None
             return fact
 
+    def seen(self, repository: Repository) -> Seen | None:
+        self._doubt()
+        try:
+            return self._seen[repository]
+        except KeyError:
+            value = self._rows.get(f"seen/{repository}")
+            fact = self._seen[repository] = Seen(*json.loads(value)) if value else None
+            return fact
+
     def held(self, digest: Digest) -> Held | None:
         value = self._rows.get(f"blob/{digest}")
         return _held(digest, value) if value else None
@@ -92,13 +110,17 @@ class Catalog:
         prefix = f"tag/{repository} "
         return [key.removeprefix(prefix) for key, _ in self._scan(prefix)]
 
-    def repositories(self, after: str = "", limit: int = 100) -> list[str]:
-        """Up to `limit` names `registry/repository` greater than `after` that have a tag here, in order."""
+    def repositories(
+        self, after: str = "", limit: int = 100, shown: Callable[[Repository], bool] = lambda repository: True
+    ) -> list[str]:
+        """Up to `limit` names `registry/repository` greater than `after` with a tag here that are shown, in order."""
         found: list[str] = []
         edge = f"tag/{after}!" if after else ""  # '!' follows the space, and so every tag of `after`
         while len(found) < limit and (rows := self._rows.scan("tag/", edge, 1)):
             name = rows[0][0].removeprefix("tag/").partition(" ")[0]
-            found.append(name)
+            registry, _, path = name.partition("/")
+            if shown(Repository(registry, path)):
+                found.append(name)
             edge = f"tag/{name}!"
         return found
 
@@ -132,6 +154,9 @@ class Catalog:
     async def put_tag(self, tag: Tag, record: TagRecord) -> None:
         value = json.dumps([*record.descriptor, record.checked, record.changed])
         await self._note(lambda rows: rows.put(_tag_key(tag), value))
+
+    async def put_seen(self, repository: Repository, public: bool, checked: float) -> None:
+        await self._note(lambda rows: rows.put(f"seen/{repository}", json.dumps([public, checked])))
 
     async def put_links(self, links: Sequence[Link]) -> None:
         await self._note(lambda rows: put_links(rows, links))
@@ -201,13 +226,17 @@ class Catalog:
 
     def _doubt(self) -> None:
         now = self._clock.now()
-        if not now < self._believed_until <= now + _BELIEVED or len(self._links) + len(self._tags) > _MOST_FACTS:
+        if (
+            not now < self._believed_until <= now + _BELIEVED
+            or len(self._links) + len(self._tags) + len(self._seen) > _MOST_FACTS
+        ):
             self._forget()
             self._believed_until = now + _BELIEVED
 
     def _forget(self) -> None:
         self._tags.clear()
         self._links.clear()
+        self._seen.clear()
 
 
 def put_links(rows: Rows, links: Sequence[Link]) -> None:

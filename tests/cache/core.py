@@ -2,13 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from edgeproxy.access.roles import Binding, Permitted
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
+from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import Answer, Outcome
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch
@@ -19,7 +22,7 @@ from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
-from edgeproxy.interfaces import InMemory, Kind, OnDisk
+from edgeproxy.interfaces import InMemory, Keeper, Kind, OnDisk
 from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.reference import Pinned, Reference, Repository
@@ -84,6 +87,15 @@ class Core:
         absent = Absent(clock)
         self.library = Library(store, self.catalog, flights, fetch, self.tags, upstreams, self.accesses, absent)
         self.listings = Listings(self.library, self.catalog, upstreams, clock)
+
+    def admission(
+        self,
+        keepers: Mapping[str, Sequence[Keeper]] = MappingProxyType({}),
+        bindings: Sequence[Binding] = (),
+        permitted: Permitted = Permitted(),  # noqa: B008
+        offline: bool = False,
+    ) -> Admission:
+        return Admission(self.catalog, keepers, bindings, permitted, self.clock, self.spawn, 3600.0, offline)
 
     def _measured(self, name: str, shelf: Shelf) -> Measured:
         upstream = MemoryUpstream(name, shelf)

@@ -159,6 +159,8 @@ async def test_repositories_are_those_with_a_tag_here(tmp_path: Path) -> None:
         await core.catalog.put_tag(
             Tag(Repository("ghcr.io", "x"), "a"), TagRecord(Descriptor(OCI_MANIFEST, Digest.of(b""), 2), 0.0, 0.0)
         )
-        assert core.listings.repositories("", 100) == [str(HERE), "ghcr.io/x"]
-        assert core.listings.repositories(str(HERE), 100) == ["ghcr.io/x"]
-        assert core.listings.repositories("", 1) == [str(HERE)]
+        shown = core.admission().shows
+        assert core.listings.repositories("", 100, shown) == [str(HERE), "ghcr.io/x"]
+        assert core.listings.repositories(str(HERE), 100, shown) == ["ghcr.io/x"]
+        assert core.listings.repositories("", 1, shown) == [str(HERE)]
+        assert core.listings.repositories("", 1, lambda repository: repository != HERE) == ["ghcr.io/x"]

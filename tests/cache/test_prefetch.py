@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.access.roles import Permitted
 from edgeproxy.cache.prefetch import Prefetch, Prefetched
 from edgeproxy.interfaces import Urgency
 from edgeproxy.oci.digest import Digest
@@ -36,12 +37,12 @@ def held(core: Core) -> set[str]:
 async def test_an_image_is_brought_whole_and_once(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         push(core)
-        done = await Prefetch(core.library)(TAG)
+        done = await Prefetch(core.library, core.admission())(TAG)
         await core.settled()
         assert done == Prefetched(manifests=3, blobs=4)
         assert held(core) == set(LAYERS)
         asked = core.first.count("open")
-        await Prefetch(core.library)(TAG)
+        await Prefetch(core.library, core.admission())(TAG)
         assert core.first.count("open") == asked
 
 
@@ -49,7 +50,7 @@ async def test_an_image_is_brought_whole_and_once(tmp_path: Path) -> None:
 async def test_only_the_platforms_that_are_wanted(tmp_path: Path, platforms: list[str], expected: set[str]) -> None:
     async with running(tmp_path) as core:
         push(core)
-        await Prefetch(core.library)(TAG, platforms)
+        await Prefetch(core.library, core.admission())(TAG, platforms)
         await core.settled()
         assert held(core) == expected
 
@@ -59,11 +60,11 @@ async def test_what_fails_is_told_and_stops_nothing(tmp_path: Path) -> None:
         push(core)
         digest = Digest.of(LAYERS["amd64"])
         core.first.faults = [Fault("open", about=digest, refusal=Unavailable("away"))]
-        done = await Prefetch(core.library)(TAG)
+        done = await Prefetch(core.library, core.admission())(TAG)
         await core.settled()
         assert held(core) == {"arm64"}
         assert done.missing == [f"{Pinned(HERE, digest)}: away"]
-        nowhere = await Prefetch(core.library)(Tag(HERE, "none"))
+        nowhere = await Prefetch(core.library, core.admission())(Tag(HERE, "none"))
         assert (nowhere.manifests, len(nowhere.missing)) == (0, 1)
 
 
@@ -97,11 +98,11 @@ async def test_what_is_kept_for_clients_is_not_prefetched(tmp_path: Path) -> Non
     async with running(tmp_path) as core:
         push(core)
         grant(core, 20)
-        done = await Prefetch(core.library)(TAG)
+        done = await Prefetch(core.library, core.admission())(TAG)
         assert done.blobs == 0
         assert "kept for clients" in done.missing[0]
         grant(core, 21)
-        assert (await Prefetch(core.library)(TAG)).missing == []
+        assert (await Prefetch(core.library, core.admission())(TAG)).missing == []
 
 
 async def test_a_tag_is_stale_rather_than_checked_when_little_is_left(tmp_path: Path) -> None:
@@ -118,3 +119,11 @@ async def test_a_tag_is_stale_rather_than_checked_when_little_is_left(tmp_path: 
         await core.get("manifests", TAG)
         await core.settled()
         assert core.first.count("resolve") == asked + 1
+
+
+async def test_what_the_lists_leave_out_is_not_brought(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        push(core)
+        done = await Prefetch(core.library, core.admission(permitted=Permitted(deny=[str(HERE)])))(TAG)
+        assert "[fetch]" in done.missing[0]
+        assert core.first.count("open") == 0

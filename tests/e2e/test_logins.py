@@ -27,6 +27,8 @@ import json, sys
 assert sys.stdin.read().startswith("127.0.0.1:")
 print(json.dumps({{"ServerURL": "", "Username": "<token>", "Secret": {secret!r}}}))
 """
+OPENED = '[[access]]\nallow = "puller"\n'
+"""What needs our login is for everybody on site."""
 LOGIN = 'username = "me"\npassword_file = "{file}"\n'
 
 
@@ -79,7 +81,7 @@ async def test_a_token_server_is_asked_with_the_login(
     login = LOGIN.format(file=written(tmp_path / "secret", SECRET))
     async with (
         behind_tokens(tmp_path, registry, tokens) as relay,
-        Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login) as proxy,
+        Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login, more=OPENED) as proxy,
     ):
         await pulled(tmp_path, proxy, gallery)
     assert tokens.issued
@@ -96,7 +98,7 @@ async def test_a_password_file_by_htpasswd(tmp_path: Path, registry: DockerRegis
     more, login = by_htpasswd(tmp_path), LOGIN.format(file=written(tmp_path / "secret", SECRET))
     async with (
         guarded(tmp_path, registry, more) as upstream,
-        Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=login) as proxy,
+        Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=login, more=OPENED) as proxy,
     ):
         await pulled(tmp_path, proxy, gallery)
 
@@ -121,7 +123,11 @@ async def test_an_identity_token_of_a_credential_helper(
     async with (
         behind_tokens(tmp_path, registry, tokens) as relay,
         Edgeproxy(
-            tmp_path / "edge", {"registry.test": relay.url}, login=f'docker_config = "{config}"\n', env=path
+            tmp_path / "edge",
+            {"registry.test": relay.url},
+            login=f'docker_config = "{config}"\n',
+            more=OPENED,
+            env=path,
         ) as proxy,
     ):
         await pulled(tmp_path, proxy, gallery)
@@ -138,7 +144,9 @@ async def test_tls_and_a_password_through_a_proxy_with_a_login_of_its_own(
     async with upstream, Tunnels("we", SECRET) as tunnels:
         env = {"HTTPS_PROXY": f"http://we:{quote(SECRET)}@127.0.0.1:{tunnels.port}", "NO_PROXY": "", "no_proxy": ""}
         trusting = f'{login}ca_file = "{signed.authority}"\n'
-        async with Edgeproxy(tmp_path / "edge", {"registry.test": upstream.url}, login=trusting, env=env) as proxy:
+        async with Edgeproxy(
+            tmp_path / "edge", {"registry.test": upstream.url}, login=trusting, more=OPENED, env=env
+        ) as proxy:
             await pulled(tmp_path, proxy, gallery)
             assert quote(SECRET) not in proxy.log.read_text()
     assert set(tunnels.asked) == {f"CONNECT 127.0.0.1:{upstream.port}"}
@@ -156,7 +164,7 @@ async def test_a_token_that_ends_in_the_middle_of_a_pull_is_exchanged(
             await Pusher(session, registry.url, "team/app").blob(layer)
         async with (
             behind_tokens(tmp_path, registry, tokens) as relay,
-            Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login) as proxy,
+            Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login, more=OPENED) as proxy,
         ):
 
             async def has_ended() -> bool:
@@ -190,7 +198,7 @@ async def test_what_ends_in_the_middle_of_a_pull_is_renewed(
             await Pusher(session, registry.url, "team/app").blob(layer)
         async with (
             behind_tokens(tmp_path, registry, tokens) as relay,
-            Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login) as proxy,
+            Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, login=login, more=OPENED) as proxy,
         ):
             for number, layer in enumerate(layers):
                 async with session.get(f"{proxy.url}/v2/team/app/blobs/{digest_of(layer)}") as answer:

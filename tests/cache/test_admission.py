@@ -1,0 +1,188 @@
+"""What is shown to everybody, by the word of a registry that shows some of its repositories only to those it knows."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from edgeproxy.access.identity import Role
+from edgeproxy.access.roles import Binding, Permitted, Subjects
+from edgeproxy.cache.admission import Admission
+from edgeproxy.oci.errors import Denied, NameUnknown, Unavailable
+from edgeproxy.oci.reference import Repository
+from edgeproxy.remote.logins import Login, given
+from edgeproxy.remote.registry import Registry, Timeouts, new_session
+from edgeproxy.remote.transport import Transport
+from tests.cache.core import Core, running
+
+OPEN, HIDDEN, NONE = (Repository("ghcr.io", f"acme/{name}") for name in ("open", "hidden", "none"))
+TAG = "manifests/1.0"
+EVERYBODY = Subjects.parse(["*"])
+HOUR = 3601.0
+
+
+class Gatekeeper:
+    """Shows `open` to all, `hidden` to nobody that it does not know, and has nothing else."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.status: dict[str, int] = {"open": 200, "hidden": 401}
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert "Authorization" not in request.headers
+        self.asked.append(f"{request.method} {request.path}")
+        status = self.status.get(request.path.split("/")[3], 404)
+        challenge = {"WWW-Authenticate": 'Basic realm="x"'} if status == 401 else {}
+        return web.Response(status=status, headers=challenge)
+
+
+@asynccontextmanager
+async def keeping(*, login: bool = True) -> AsyncIterator[tuple[Gatekeeper, Registry]]:
+    gatekeeper, timeouts = Gatekeeper(), Timeouts()
+    runner = web.ServerRunner(web.Server(gatekeeper.answer, access_log=None), shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with new_session(timeouts) as session:
+            url = URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
+            ours = Login(given("me", lambda: "secret")) if login else None
+            yield gatekeeper, Registry("upstream", url, Transport(session, url), ours, "edge", timeouts)
+    finally:
+        await runner.cleanup()
+
+
+async def refusal(admission: Admission, repository: Repository, path: str = TAG) -> type[Exception] | None:
+    try:
+        await admission.admit(repository, path)
+    except Exception as error:
+        return type(error)
+    return None
+
+
+def is_open(core: Core, admission: Admission, repository: Repository) -> bool:
+    return admission.at_once(repository, core.clock.now())
+
+
+async def test_upstream_is_asked_once_without_our_login(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        assert not is_open(core, admission, OPEN)
+        for _ in range(3):
+            assert await refusal(admission, OPEN) is None
+            assert await refusal(admission, HIDDEN) is Denied
+        assert gatekeeper.asked == ["HEAD /v2/acme/open/manifests/1.0", "HEAD /v2/acme/hidden/manifests/1.0"]
+        assert is_open(core, admission, OPEN)
+        assert not is_open(core, admission, HIDDEN)
+        assert [admission.shows(each) for each in (OPEN, HIDDEN, NONE)] == [True, False, False]
+
+
+async def test_without_a_login_of_ours_all_is_public_and_nobody_is_asked(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        assert is_open(core, admission, HIDDEN)
+        assert await refusal(admission, HIDDEN) is None
+        assert gatekeeper.asked == []
+
+
+async def test_what_was_private_stays_so_when_the_login_is_taken_away(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (_, registry):
+        assert await refusal(core.admission({"ghcr.io": [registry]}), HIDDEN) is Denied
+        assert await refusal(core.admission(), HIDDEN) is Denied
+        assert not is_open(core, core.admission(), HIDDEN)
+
+
+async def test_what_upstream_does_not_know_is_unknown_and_not_remembered(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        assert await refusal(admission, NONE) is NameUnknown
+        gatekeeper.status["none"] = 200
+        assert await refusal(admission, NONE) is None
+
+
+@pytest.mark.parametrize("path", ["blobs/sha256:" + "a" * 64, "tags/list"])
+async def test_whatever_is_asked_for_tells(tmp_path: Path, path: str) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        assert await refusal(admission, HIDDEN, path) is Denied
+        assert gatekeeper.asked == [f"{'GET' if path == 'tags/list' else 'HEAD'} /v2/acme/hidden/{path}"]
+
+
+async def test_an_upstream_that_fails_opens_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        gatekeeper.status.update(open=503, hidden=429)
+        admission = core.admission({"ghcr.io": [registry]})
+        assert await refusal(admission, OPEN) is Unavailable
+        gatekeeper.status["open"] = 200
+        assert await refusal(admission, OPEN) is None
+
+
+async def test_what_is_known_is_enough_while_upstream_fails_and_is_asked_again_behind(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        await refusal(admission, OPEN)
+        await refusal(admission, HIDDEN)
+        core.clock.advance(HOUR)
+        gatekeeper.status.update(open=503, hidden=200)
+        assert not is_open(core, admission, OPEN)  # it takes the way on which upstream is asked again
+        assert await refusal(admission, OPEN) is None
+        assert await refusal(admission, HIDDEN) is Denied
+        while len(gatekeeper.asked) < 4 or len(admission._asking):
+            await core.clock.sleep(0)
+        assert await refusal(admission, HIDDEN) is None
+        assert await refusal(admission, OPEN) is None
+        assert len(gatekeeper.asked) == 4  # not again at once where it failed
+
+
+async def test_offline_what_is_known_is_all(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        keepers = {"ghcr.io": [registry]}
+        await refusal(core.admission(keepers), OPEN)
+        offline = core.admission(keepers, offline=True)
+        assert await refusal(offline, OPEN) is None
+        assert await refusal(offline, HIDDEN) is Unavailable
+        core.clock.advance(HOUR)
+        assert await refusal(offline, OPEN) is None
+        assert len(gatekeeper.asked) == 1
+
+
+async def test_rules_open_and_close_without_asking_anybody(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        keepers = {"ghcr.io": [registry]}
+        opened = core.admission(keepers, [Binding(Role.PULLER, EVERYBODY, (str(HIDDEN),))])
+        assert await refusal(opened, HIDDEN) is None
+        assert is_open(core, opened, HIDDEN)
+        closed = core.admission(keepers, [Binding(Role.PULLER, EVERYBODY, ("*",), deny=True)])
+        assert await refusal(closed, OPEN) is Denied
+        assert not is_open(core, closed, OPEN)
+        assert gatekeeper.asked == []
+
+
+async def test_lists_are_before_all_rules(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        rules = [Binding(Role.PULLER, EVERYBODY, ("*",))]
+        admission = core.admission({}, rules, Permitted(deny=["ghcr.io/*"]))
+        with pytest.raises(Denied, match=r"\[fetch\]"):
+            await admission.admit(OPEN, TAG)
+        assert not is_open(core, admission, OPEN)
+
+
+async def test_a_certificate_of_ours_is_a_login(tmp_path: Path) -> None:
+    """Whoever holds the door open for us by our certificate says nothing of others."""
+    async with running(tmp_path) as core, new_session(Timeouts()) as session:
+        url = URL("https://127.0.0.1:1")
+        transport = Transport(session, url, named=ssl.create_default_context())
+        registry = Registry("upstream", url, transport, None, "edge", Timeouts())
+        assert await refusal(core.admission({"ghcr.io": [registry]}), OPEN) is Denied
+
+
+async def test_what_is_brought_before_a_roll_out_is_asked_about_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        await admission.learn(OPEN, TAG)
+        gatekeeper.status.update(open=503)
+        await admission.learn(NONE, TAG)
+        assert await refusal(admission, OPEN) is None
