@@ -12,6 +12,7 @@ from contextlib import suppress
 from edgeproxy.access.identity import ANONYMOUS, Role
 from edgeproxy.access.roles import Binding, Permitted, Verdict, Visibility, decide
 from edgeproxy.cache.flights import Spawn
+from edgeproxy.cache.questions import Questions
 from edgeproxy.cache.upstreams import more_telling
 from edgeproxy.interfaces import Clock, Keeper
 from edgeproxy.oci.errors import Denied, NameUnknown, Refusal, Unavailable, UpstreamTimeout
@@ -50,12 +51,11 @@ class Admission:
         self._bindings = bindings
         self._permitted = permitted
         self._clock = clock
-        self._spawn = spawn
         self._patience = patience
         self._offline = offline
         self._open: set[Repository] = set()
         self._open_until = 0.0
-        self._asking: dict[Question, asyncio.Future[Visibility]] = {}
+        self._questions = Questions[Question, Visibility](spawn)
         self._asked: dict[Repository, float] = {}
 
     def at_once(self, repository: Repository, now: float) -> bool:
@@ -141,34 +141,12 @@ class Admission:
             raise UpstreamTimeout(message, retry_after=5) from error
 
     def _ask(self, repository: Repository, path: str) -> asyncio.Future[Visibility]:
-        """One question upstream at a time; who asks the same meanwhile waits for the same answer."""
-        question = (repository, path)
-        answer = self._asking.get(question)
-        if answer is None:
-            answer = self._asking[question] = asyncio.get_running_loop().create_future()
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting for it
-            task = self._spawn(self._learn(question, answer), f"whether {repository} is public")
-            task.add_done_callback(lambda _: self._learned(question, answer))
-        return answer
+        return self._questions.ask((repository, path), self._learn, f"whether {repository} is public")
 
-    async def _learn(self, question: Question, answer: asyncio.Future[Visibility]) -> None:
-        try:
-            visibility = await self._visibility(*question)
-            await self._catalog.put_seen(question[0], visibility is Visibility.PUBLIC, self._clock.now())
-            answer.set_result(visibility)
-        except Refusal as refusal:
-            answer.set_exception(refusal)
-        except Exception as bug:
-            answer.set_exception(bug)
-            raise
-        finally:
-            self._learned(question, answer)
-
-    def _learned(self, question: Question, answer: asyncio.Future[Visibility]) -> None:
-        """Also called for a question that was stopped before it was asked."""
-        if self._asking.get(question) is answer:
-            del self._asking[question]
-        answer.cancel()
+    async def _learn(self, question: Question) -> Visibility:
+        visibility = await self._visibility(*question)
+        await self._catalog.put_seen(question[0], visibility is Visibility.PUBLIC, self._clock.now())
+        return visibility
 
     async def _visibility(self, repository: Repository, path: str) -> Visibility:
         """Public where one upstream shows it to anybody. Raises the most telling `Refusal` where nobody says."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from edgeproxy.cache.answers import MISS, Outcome
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights, Spawn
+from edgeproxy.cache.questions import Questions
 from edgeproxy.cache.rules import Rules
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, Policy
@@ -57,12 +58,11 @@ class Tags:
         self._rules = rules
         self._policy = policy
         self._clock = clock
-        self._spawn = spawn
         self._patience = patience
         self._flights = flights
         self._fetch = fetch
         self._troubles: dict[Tag, Trouble] = {}
-        self._asking: dict[Tag, asyncio.Future[Descriptor]] = {}
+        self._questions = Questions[Tag, Descriptor](spawn)
 
     def fresh(self, tag: Tag, now: float) -> Resolution | None:
         """The answer that needs nobody to be asked; no I/O but the catalogue's."""
@@ -114,7 +114,7 @@ class Tags:
 
     def _revalidate_behind(self, tag: Tag, now: float) -> None:
         trouble = self._troubles.get(tag)
-        if tag in self._asking or (trouble and now < trouble.until):
+        if tag in self._questions or (trouble and now < trouble.until):
             return
         if self._upstreams.may_be_bothered(tag.repository):
             self._ask(tag)
@@ -130,34 +130,16 @@ class Tags:
             raise UpstreamTimeout(f"upstream is slow to say what {tag} names; ask again", retry_after=5) from error
 
     def _ask(self, tag: Tag) -> asyncio.Future[Descriptor]:
-        """One question upstream per tag at a time; who asks meanwhile waits for the same answer."""
-        answer = self._asking.get(tag)
-        if answer is None:
-            answer = self._asking[tag] = asyncio.get_running_loop().create_future()
-            answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting for it
-            task = self._spawn(self._check(tag, answer), f"check {tag}")
-            task.add_done_callback(lambda _: self._checked(tag, answer))
-        return answer
+        return self._questions.ask(tag, self._check, f"check {tag}")
 
-    async def _check(self, tag: Tag, answer: asyncio.Future[Descriptor]) -> None:
+    async def _check(self, tag: Tag) -> Descriptor:
         try:
             descriptor = await self._newest(tag)
-            self._troubles.pop(tag, None)
-            answer.set_result(descriptor)
         except Refusal as refusal:
             self._note(tag, refusal)
-            answer.set_exception(refusal)
-        except Exception as bug:
-            answer.set_exception(bug)
             raise
-        finally:
-            self._checked(tag, answer)
-
-    def _checked(self, tag: Tag, answer: asyncio.Future[Descriptor]) -> None:
-        """Also called for a question that was stopped before it was asked."""
-        if self._asking.get(tag) is answer:
-            del self._asking[tag]
-        answer.cancel()
+        self._troubles.pop(tag, None)
+        return descriptor
 
     async def _newest(self, tag: Tag) -> Descriptor:
         descriptor = await self._upstreams.first(

@@ -17,7 +17,7 @@ from edgeproxy.oci.reference import Repository
 from edgeproxy.remote.logins import Login, given
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import Transport
-from tests.cache.core import Core, running
+from tests.cache.core import Core, running, until
 
 OPEN, HIDDEN, NONE = (Repository("ghcr.io", f"acme/{name}") for name in ("open", "hidden", "none"))
 TAG = "manifests/1.0"
@@ -130,8 +130,7 @@ async def test_what_is_known_is_enough_while_upstream_fails_and_is_asked_again_b
         assert not is_open(core, admission, OPEN)  # it takes the way on which upstream is asked again
         assert await refusal(admission, OPEN) is None
         assert await refusal(admission, HIDDEN) is Denied
-        while len(gatekeeper.asked) < 4 or len(admission._asking):
-            await core.clock.sleep(0)
+        await until(lambda: core.catalog.seen(HIDDEN) == (True, core.clock.now()) and len(gatekeeper.asked) == 4)
         assert await refusal(admission, HIDDEN) is None
         assert await refusal(admission, OPEN) is None
         assert len(gatekeeper.asked) == 4  # not again at once where it failed
