@@ -1,7 +1,9 @@
 """Who somebody is, once that is proven."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+
+from edgeproxy.oci.credentials import Credentials
 
 
 class Role(IntEnum):
@@ -36,3 +38,17 @@ class Identity:
 
 
 ANONYMOUS = Identity()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Caller:
+    """Somebody who asks. Equal to itself only: what was decided about it is found again without comparing."""
+
+    identity: Identity = ANONYMOUS
+    own: Credentials | None = field(default=None, repr=False)
+    """A login that is for upstream to judge, and for nobody else."""
+    trouble: str = ""
+    """Why a login that was given is not believed; the caller is then who it would be without it."""
+
+
+NOBODY = Caller()

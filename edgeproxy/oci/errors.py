@@ -65,6 +65,12 @@ class Unsupported(Refusal):
     code, status = "UNSUPPORTED", 405
 
 
+class Unauthorized(Refusal):
+    """A login may help: the answer says which (RFC 9110, section 11.6.1)."""
+
+    code, status = "UNAUTHORIZED", 401
+
+
 class Denied(Refusal):
     code, status = "DENIED", 403
 
