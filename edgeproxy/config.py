@@ -6,14 +6,13 @@ Every key has a default, a unit and a line in docs/configuration.md. Nothing bel
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -21,13 +20,14 @@ from pydantic import (
     model_validator,
 )
 
-from edgeproxy.access.identity import Role
-from edgeproxy.access.roles import Binding, Subjects
+from edgeproxy.access.users import UsersInvalid, read_users
+from edgeproxy.access.verifier import KeysInvalid, read_certificates, read_key_set
 from edgeproxy.lines import line_of
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
 from edgeproxy.remote.windows import Terms
+from edgeproxy.sections import AccessConfig, AuthConfig, Section
 from edgeproxy.units import Address, Duration, Percentage, Rate, Share, Size, TimeWindow
 
 KNOWN_REGISTRIES = {
@@ -46,17 +46,13 @@ class ConfigError(Exception):
     """What is wrong with a configuration, where, and what to write instead."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CacheConfig(_Section):
+class CacheConfig(Section):
     budget: Share | None = None
     reserve: Share = 0.05
     memory: Size = 256 * 10**6
 
 
-class LinkConfig(_Section):
+class LinkConfig(Section):
     budget: Rate | None = None
     burst: Rate | None = None
     windows: tuple[TimeWindow, ...] = ()
@@ -65,7 +61,7 @@ class LinkConfig(_Section):
         return Terms(self.budget, self.burst, self.windows)
 
 
-class UpstreamConfig(_Section):
+class UpstreamConfig(Section):
     url: str
     role: Literal["origin", "mirror", "peer"] = "origin"
     priority: int = 0
@@ -169,39 +165,24 @@ _PASSWORDS = ("password", "password_file", "password_env")
 _LOGINS = ("docker_config", "credential_helper", "login_command")
 
 
-class RegistryConfig(_Section):
+class RegistryConfig(Section):
     default: bool = False
     hosts: tuple[str, ...] = ()
     upstream: tuple[UpstreamConfig, ...] = ()
 
 
-class RuleConfig(_Section):
+class RuleConfig(Section):
     match: str
     fresh: Duration | None = None
     max_stale: Duration | None = None
 
 
-class AccessConfig(_Section):
-    allow: Literal["puller"] | None = None
-    deny: Literal["puller"] | None = None
-    on: tuple[str, ...] = ("*",)
-
-    @model_validator(mode="after")
-    def _check_effect(self) -> Self:
-        if (self.allow is None) == (self.deny is None):
-            raise ValueError('a rule either allows or denies: write allow = "puller" or deny = "puller"')
-        return self
-
-    def binding(self) -> Binding:
-        return Binding(Role.PULLER, Subjects.parse(["*"]), self.on, deny=self.deny is not None)
-
-
-class FetchConfig(_Section):
+class FetchConfig(Section):
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
 
 
-class TimeoutConfig(_Section):
+class TimeoutConfig(Section):
     connect: Duration = 5.0
     first_byte: Duration = 20.0
     idle: Duration = 30.0
@@ -215,7 +196,7 @@ def _data_directory() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgeproxy"
 
 
-class Config(_Section):
+class Config(Section):
     listen: Address = ("0.0.0.0", 5000)
     admin: Address = ("127.0.0.1", 5001)
     data: Path = Field(default_factory=_data_directory)
@@ -226,6 +207,7 @@ class Config(_Section):
     link: LinkConfig = LinkConfig()
     registry: dict[str, RegistryConfig] = Field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
+    auth: AuthConfig = AuthConfig()
     access: tuple[AccessConfig, ...] = ()
     fetch: FetchConfig = FetchConfig()
 
@@ -257,6 +239,15 @@ class Config(_Section):
         if sum(registry.default for registry in found.values()) > 1:
             raise ValueError("more than one registry says default = true: keep one")
         return found
+
+    @model_validator(mode="after")
+    def _check_who(self) -> Self:
+        about = next((rule for rule in self.access if rule.is_about_names), None)
+        if about is not None and not self.auth.takes_logins:
+            raise ValueError(
+                f"access: a rule is about {', '.join(about.to)}, and nobody can log in: add [auth] htpasswd"
+            )
+        return self
 
     @property
     def default_registry(self) -> str:
@@ -295,6 +286,7 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
     for variable in environment:
         if variable.startswith("EDGEPROXY_") and variable not in (*_ENVIRONMENT, "EDGEPROXY_CONFIG", *secrets):
             raise ConfigError(f"unknown variable {variable}{_nearest(variable, [*_ENVIRONMENT, 'EDGEPROXY_CONFIG'])}")
+    _check_logins(config.auth, file)
     try:
         Proxies(environment)
     except ProxyInvalid as error:
@@ -307,6 +299,21 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
                 raise ConfigError(f"{file}: registry.{name}.upstream.{number}: {error}") from error
 
 
+def _check_logins(auth: AuthConfig, file: Path | None) -> None:
+    """What cannot be read is told now, not at the first login."""
+    readers: list[tuple[str, Path | None, Callable[[Path], object]]] = [
+        ("htpasswd", auth.htpasswd, read_users),
+        ("token.keys", auth.token.keys, read_key_set),
+        ("token.certificates", auth.token.certificates, read_certificates),
+    ]
+    for key, path, read in readers:
+        try:
+            if path is not None:
+                read(path)
+        except (OSError, UsersInvalid, KeysInvalid) as error:
+            raise ConfigError(f"{file}: auth.{key}: {error}") from error
+
+
 def _explain(problem: Any, file: Path | None, text: str, overrides: Mapping[str, str]) -> str:
     """One line: where, what, and what to write instead."""
     path = [step for step in problem["loc"] if step not in ("float", "int")]
@@ -317,7 +324,7 @@ def _explain(problem: Any, file: Path | None, text: str, overrides: Mapping[str,
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}{_nearest(str(path[-1]), _keys_beside(path))}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {key}: {message}"
+    return ": ".join(part for part in (where, key, message) if part)
 
 
 def _nearest(word: str, words: Sequence[str]) -> str:
@@ -327,17 +334,15 @@ def _nearest(word: str, words: Sequence[str]) -> str:
 
 def _keys_beside(path: Sequence[str | int]) -> list[str]:
     """The keys of the section that `path` leads to."""
-    sections: dict[str, type[BaseModel]] = {
-        "cache": CacheConfig,
-        "timeout": TimeoutConfig,
-        "link": LinkConfig,
-        "rule": RuleConfig,
-        "access": AccessConfig,
-        "fetch": FetchConfig,
-    }
     section: type[BaseModel] = Config
-    if len(path) > 1:
-        section = sections.get(
-            str(path[0]), UpstreamConfig if "upstream" in path[2:] and len(path) > 3 else RegistryConfig
-        )
+    for step in path[:-1]:
+        field = section.model_fields.get(str(step))
+        section = _section_in(field.annotation if field else None) or section
     return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, or holds several of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)

@@ -9,24 +9,31 @@ import signal
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache, partial
 
 from aiohttp import ClientSession, web
 from yarl import URL
 
+from edgeproxy.access.callers import Callers
+from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
+from edgeproxy.access.users import Users
+from edgeproxy.access.verifier import Verifier, read_certificates, read_key_set
 from edgeproxy.admin.app import admin_app
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
-from edgeproxy.api.app import PullServer
+from edgeproxy.api.app import PullServer, Service
+from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.pull import Pull
+from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch
-from edgeproxy.cache.flights import Flights, Spawn
+from edgeproxy.cache.flights import Flights
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.overflow import Overflow
@@ -34,6 +41,7 @@ from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
+from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config, UpstreamConfig
 from edgeproxy.interfaces import Clock
@@ -49,6 +57,7 @@ from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.programs import command, credential_helper
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
+from edgeproxy.sections import TokenConfig
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
 from edgeproxy.store.memory import MemoryTier
@@ -56,6 +65,8 @@ from edgeproxy.store.memory import MemoryTier
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
 _DEFAULT_SHARE = 0.8
+_CHECKS = 2
+"""Passwords that are checked at the same time."""
 
 
 class CannotStart(Exception):
@@ -63,7 +74,7 @@ class CannotStart(Exception):
 
 
 class Daemon:
-    """The parts, joined. What configuration decides is in `pull` and `room`; the rest outlives a reload."""
+    """The parts, joined. What configuration decides is in `service` and `room`; the rest outlives a reload."""
 
     def __init__(self, config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> None:
         self._supervisor = supervisor
@@ -75,6 +86,7 @@ class Daemon:
         self.catalog = Catalog(self.layout.catalog, clock)
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
         self.flights = Flights(supervisor.spawn, config.timeout.answer)
+        self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self.accesses = Accesses(self.catalog, clock)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
@@ -95,10 +107,13 @@ class Daemon:
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
         addresses = _addresses(config)
-        admission = _admission(config, catalog, registries, clock, spawn)
+        admission = self._admission(config, registries)
         past_disk = Overflow(upstreams, self._traffic, self.budget)
-        pull = Pull(addresses, library, listings, past_disk, admission, self.layout.name)
-        self.room, self.pull, self.addresses = room, pull, addresses
+        self.callers = self._callers(config, addresses)
+        challenges = _challenges(config)
+        pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
+        self.service = Service(pull, TokenEndpoint(self.callers, addresses, clock), challenges)
+        self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
 
     def jobs(self) -> list[Job]:
@@ -107,6 +122,7 @@ class Daemon:
             Job("carry over uses", self.accesses.carry_over, every=10.0, delay=10.0),
             Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
+            Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
         ]
 
@@ -123,6 +139,31 @@ class Daemon:
         await self.accesses.carry_over()
         await self.store.close()
         await self.catalog.close()
+        self._checks.shutdown(wait=False, cancel_futures=True)
+
+    async def _look_at_users(self) -> None:
+        self.callers.refresh()
+
+    def _admission(self, config: Config, registries: Mapping[str, Sequence[Registry]]) -> Admission:
+        visibilities = Visibilities(
+            self.catalog,
+            registries,
+            self.clock,
+            self._supervisor.spawn,
+            config.timeout.answer,
+            offline=config.offline,
+            pass_through=config.auth.pass_through,
+        )
+        bindings = [rule.binding() for rule in config.access]
+        permitted = Permitted(config.fetch.allow, config.fetch.deny)
+        return Admission(visibilities, bindings, permitted, self._traffic, logins=config.auth.takes_logins)
+
+    def _callers(self, config: Config, addresses: Addresses) -> Callers:
+        auth = config.auth
+        issuer = Issuer(once(self.layout.data / "TOKEN_KEY", new_key()), auth.token_life)
+        users = Users(auth.htpasswd, self._checks) if auth.htpasswd else None
+        verifier = _verifier(auth.token, addresses) if auth.token.is_given else None
+        return Callers(issuer, self.clock, users, verifier, auth.groups, pass_through=auth.pass_through)
 
     def prefetches(self) -> PrefetchRequests:
         """By what the configuration decides at the time of each."""
@@ -194,7 +235,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
     async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        server = PullServer(daemon.service, traffic)
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches()), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
@@ -235,7 +276,7 @@ def _reload(daemon: Daemon, server: PullServer, reload: Callable[[], Config]) ->
     except Exception as error:
         log.error("the configuration stays as it was: %s", error)
         return
-    server.pull = daemon.pull
+    server.exchange(daemon.service)
     log.info("configuration read again; listen, admin, data, memory and timeouts take effect at the next start")
 
 
@@ -298,12 +339,22 @@ def _measured(
     }
 
 
-def _admission(
-    config: Config, catalog: Catalog, registries: Mapping[str, Sequence[Registry]], clock: Clock, spawn: Spawn
-) -> Admission:
-    bindings = [rule.binding() for rule in config.access]
-    permitted = Permitted(config.fetch.allow, config.fetch.deny)
-    return Admission(catalog, registries, bindings, permitted, clock, spawn, config.timeout.answer, config.offline)
+def _verifier(token: TokenConfig, addresses: Addresses) -> Verifier:
+    keys = read_key_set(token.keys) if token.keys else []
+    certificates = read_certificates(token.certificates) if token.certificates else []
+    return Verifier(keys, certificates, token.issuer, token.service, addresses.canonical)
+
+
+def _challenges(config: Config) -> Challenges:
+    auth = config.auth
+    return Challenges(
+        logins=auth.takes_logins,
+        realm=auth.token.realm or auth.realm,
+        service=auth.token.service,
+        basic=auth.token.is_given and auth.htpasswd is not None,
+        hosts=auth.challenge,
+        default=config.default_registry,
+    )
 
 
 def _budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, NamedTuple, Protocol
 
+from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -182,10 +183,11 @@ class Keeper(Protocol):
         """Whether it knows us by a login or a certificate, and so may show us what is not for everybody."""
         ...
 
-    async def shows(self, repository: Repository, path: str) -> bool:
-        """Whether it shows this to somebody without a login: `manifests/1.0`, `blobs/sha256:…`, `tags/list`.
+    async def shows(self, repository: Repository, path: str, own: Credentials | None = None) -> bool:
+        """Whether it shows this to somebody with this login, or with none: `manifests/1.0`, `tags/list`.
 
-        Raises a `Refusal` where it does not say: it knows no such thing, or cannot be asked.
+        A login is shown to the registry itself only. Raises a `Refusal` where it does not say: it knows no such thing,
+        or cannot be asked.
         """
         ...
 

@@ -28,6 +28,8 @@ class Traffic:
     """Downloads that an upstream made wrong, by registry and upstream."""
     errors: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Refusals, by OCI code."""
+    refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Requests that were not for their caller, by reason."""
     first_byte: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0] * (len(_BUCKETS) + 1)))
     """Answers by outcome and bucket."""
     waited: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -91,6 +93,8 @@ class Metrics:
         yield _counter("edgeproxy_upstream_lies", "Downloads an upstream made wrong.", upstream, traffic.lies)
         errors = {(code,): count for code, count in traffic.errors.items()}
         yield _counter("edgeproxy_errors", "Refusals, by OCI error code.", ["code"], errors)
+        refused = {(reason,): count for reason, count in traffic.refused.items()}
+        yield _counter("edgeproxy_refused", "Requests that were not for their caller.", ["reason"], refused)
         admitted = {(urgency,): size for urgency, size in traffic.admitted.items()}
         yield _counter("edgeproxy_link_bytes", "Bytes that the link let pass.", ["urgency"], admitted)
         waited = {(urgency,): seconds for urgency, seconds in traffic.waited_for_link.items()}

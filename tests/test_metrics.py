@@ -46,6 +46,7 @@ def busy() -> Traffic:
     traffic.waited_for_link["client"] += 11
     traffic.brought["docker.io", "near"] += 8
     traffic.lies["docker.io", "near"] += 9
+    traffic.refused["private"] = 1
     traffic.errors["BLOB_UNKNOWN"] += 4
     traffic.began("hit", 0.3)
     return traffic

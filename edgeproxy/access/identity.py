@@ -18,7 +18,8 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token says that its bearer may do: `name` is `registry/repository`, or a shell pattern of such."""
+    """What a token says that its bearer may do with `registry/repository`. Its name is no pattern: who asks for a token
+    chooses the names in it, and whoever signs them compares them with rules of his own."""
 
     name: str
     role: Role
@@ -47,8 +48,14 @@ class Caller:
     identity: Identity = ANONYMOUS
     own: Credentials | None = field(default=None, repr=False)
     """A login that is for upstream to judge, and for nobody else."""
+    own_for: frozenset[str] = frozenset()
+    """The registries that it is for; none leaves it to the requests that it came with."""
     trouble: str = ""
     """Why a login that was given is not believed; the caller is then who it would be without it."""
+
+    def login_for(self, registry: str) -> Credentials | None:
+        """What may be shown to this registry on the caller's behalf."""
+        return self.own if not self.own_for or registry in self.own_for else None
 
 
 NOBODY = Caller()

@@ -70,9 +70,21 @@ class Binding:
         return self.subjects.include(identity) and any(matches(pattern, name) for pattern in self.patterns)
 
 
+class Reason(Enum):
+    """Why something is allowed or refused."""
+
+    DENIED = "a rule denies it"
+    GRANTED = "the token grants it"
+    ALLOWED = "a rule allows it"
+    ROLE = "no rule gives the role that it takes"
+    PUBLIC = "it is public"
+    PROVEN = "upstream shows it to the caller"
+    PRIVATE = "it is private"
+
+
 class Verdict(NamedTuple):
     allowed: bool
-    reason: str
+    reason: Reason
 
 
 def decide(
@@ -89,19 +101,19 @@ def decide(
     """
     about = [binding for binding in bindings if binding.is_about(identity, name)]
     if any(binding.deny and role >= binding.role for binding in about):
-        return Verdict(False, "a rule denies it")
+        return Verdict(False, Reason.DENIED)
     if identity.grants is not None:
-        if any(role <= grant.role and matches(grant.name, name) for grant in identity.grants):
-            return Verdict(True, "the token grants it")
+        if any(role <= grant.role and name == grant.name for grant in identity.grants):
+            return Verdict(True, Reason.GRANTED)
     elif any(not binding.deny and role <= binding.role for binding in about):
-        return Verdict(True, "a rule allows it")
+        return Verdict(True, Reason.ALLOWED)
     if role > Role.PULLER:
-        return Verdict(False, f"it takes the role {role.name.lower()}")
+        return Verdict(False, Reason.ROLE)
     if visibility is Visibility.PUBLIC:
-        return Verdict(True, "it is public")
+        return Verdict(True, Reason.PUBLIC)
     if proven:
-        return Verdict(True, "upstream shows it to the caller")
-    return Verdict(False, "it is private")
+        return Verdict(True, Reason.PROVEN)
+    return Verdict(False, Reason.PRIVATE)
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -9,7 +9,7 @@ The first that applies decides, in this order. A pure function of the request's 
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -30,6 +30,7 @@ Word = Literal["base", "catalog", "tags", "referrers", "manifests", "blobs"]
 _ROUTE = re.compile(r"/v2/(?P<name>.+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<which>[^/]+)|(?P<tags>tags/list))")
 _UPLOAD = re.compile(r"/v2/.+/blobs/uploads(?:/.*)?")
 _REMEMBERED = 8192
+TOKEN_PATH = "/token"
 
 
 class Content(NamedTuple):
@@ -65,6 +66,14 @@ class Base(NamedTuple):
     """`GET /v2/`: whether this is a registry at all."""
 
 
+class TokenAsk(NamedTuple):
+    """A request to the token endpoint: what for, in the words of the Docker token specification."""
+
+    service: str
+    scopes: tuple[str, ...]
+    """`repository:<name>:<actions>`; none where somebody only wants to know whether the login is right."""
+
+
 Ask = Content | TagList | Referrers | Catalogue | Base
 
 
@@ -78,14 +87,16 @@ class Addresses:
         self._default = default
         self.parse = lru_cache(_REMEMBERED)(self._parse)
 
-    def _parse(self, target: str, host: str) -> Ask:
+    def _parse(self, target: str, host: str) -> Ask | TokenAsk:
         """Raises the `Refusal` that says what is wrong with the request."""
         try:
             url = urlsplit(target)
-            query = dict(parse_qsl(url.query, keep_blank_values=True))
+            asked = parse_qsl(url.query, keep_blank_values=True)
         except ValueError as error:
             raise RequestInvalid(f"the request's target cannot be read: {error}") from error
-        path = unquote(url.path)
+        query, path = dict(asked), unquote(url.path)
+        if path == TOKEN_PATH:
+            return TokenAsk(query.get("service", ""), tuple(_scopes(asked)))
         if path in ("/v2/", "/v2"):
             return Base()
         if path == "/v2/_catalog":
@@ -115,6 +126,19 @@ class Addresses:
             digest = tag or "latest"
         repository = self._repository(name, None, "")
         return parse_reference(repository, digest)
+
+    def canonical(self, name: str) -> str | None:
+        """The `registry/repository` that a name means where nothing else says so; `None` where that is none."""
+        try:
+            return str(self._repository(name, None, ""))
+        except Refusal:
+            return None
+
+    def registries(self, names: Sequence[str], service: str) -> set[str]:
+        """The registries that a login is for: those that names say, else the service, else the default."""
+        prefixes = {_registry_or_none(name.partition("/")[0]) for name in names if "/" in name}
+        said = {prefix for prefix in prefixes if prefix is not None and prefix in self._registries}
+        return said or {service if service in self._registries else self._default}
 
     def _honoured(self, ns: str | None, repository: Repository) -> str | None:
         """The `ns` to be confirmed: one that says what the path says, or decided because the path says nothing."""
@@ -152,6 +176,13 @@ def _registry_or_none(text: str) -> str | None:
         return parse_registry(text)
     except NameInvalid:
         return None
+
+
+def _scopes(query: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Several in one parameter, or in several."""
+    for key, value in query:
+        if key == "scope":
+            yield from value.split()
 
 
 def _limit(n: str | None) -> int | None:

@@ -4,18 +4,22 @@ import asyncio
 import logging
 import socket
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
+from edgeproxy.access.callers import Asking
 from edgeproxy.api import fields
-from edgeproxy.api.address import Ask
+from edgeproxy.api.address import Ask, TokenAsk
+from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.front import Front, write_at_once
-from edgeproxy.api.pull import Pull, Reply, joined, reply_with_refusal
+from edgeproxy.api.pull import Pull
+from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
 from edgeproxy.api.send import BrokenOff, send
+from edgeproxy.api.token import LARGEST_FORM, TokenEndpoint
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import Refusal, RequestInvalid
+from edgeproxy.oci.errors import Refusal, RequestInvalid, SizeInvalid, Unauthorized
 from edgeproxy.oci.passage import passed
 
 log = logging.getLogger(__name__)
@@ -26,43 +30,60 @@ on its processor and not on ours (a third slower on loopback), and lie in memory
 _QUIET = logging.getLogger("edgeproxy.http")
 
 
-class PullServer(web.Server):
-    """Makes a connection for every client; serves `Pull`."""
+class Service(NamedTuple):
+    """What is answered, as the configuration decides it."""
 
-    def __init__(self, pull: Pull, traffic: Traffic) -> None:
+    pull: Pull
+    tokens: TokenEndpoint
+    challenges: Challenges
+
+
+class PullServer(web.Server):
+    """Makes a connection for every client; serves a `Service`."""
+
+    def __init__(self, service: Service, traffic: Traffic) -> None:
         super().__init__(self._handle, access_log=None, keepalive_timeout=_IDLE, logger=_QUIET)
-        self.pull = pull
-        """May be exchanged while requests are under way."""
         self._traffic = traffic
+        self.exchange(service)
+
+    def exchange(self, service: Service) -> None:
+        """Requests under way end with what they began with."""
+        self.service, self.pull = service, service.pull
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        pull = self.pull
-        reply = await self._reply(request, pull)
+        service = self.service
+        reply = await self._reply(request, service)
         self.count(reply, time.monotonic() - began)
         try:
-            return await send(request, reply, pull.past_disk)
+            return await send(request, reply, service.pull.past_disk)
         except BrokenOff as error:
-            log.warning("broke off %s for %s: %s", request.path_qs, request.remote, error)
+            log.warning("broke off %s for %s: %s", request.path, request.remote, error)
             end(request)
             raise
 
-    async def _reply(self, request: web.BaseRequest, pull: Pull) -> Reply:
-        ask: Ask | None = None
-        method = request.method
+    async def _reply(self, request: web.BaseRequest, service: Service) -> Reply:
+        pull = service.pull
+        ask: Ask | TokenAsk | None = None
+        method, headers = request.method, request.headers
+        host = headers.get("Host", "")
         try:
-            ask = pull.parse(request.raw_path, request.headers.get("Host", ""))
-            pull.allow(method, request.headers)
-            passed.set(joined(request.headers, "CDN-Loop"))
-            return await pull.answer(ask, method, request.headers)
+            ask = pull.parse(request.raw_path, host)
+            if isinstance(ask, TokenAsk):
+                return await service.tokens.answer(ask, method, headers, await _form(request))
+            pull.allow(method, headers)
+            passed.set(joined(headers, "CDN-Loop"))
+            caller = await pull.callers.identify(Asking(headers.get("Authorization", ""), _presented(request)))
+            return await pull.answer(ask, method, headers, caller)
         except Refusal as refusal:
             self._traffic.errors[refusal.code] += 1
-            return reply_with_refusal(refusal, ask, method == "HEAD")
+            ways = service.challenges.fields(host, repository_of(ask)) if isinstance(refusal, Unauthorized) else ()
+            return reply_with_refusal(refusal, ask, method == "HEAD", ways)
         except Exception:
-            log.exception("a bug, met by %s %s", method, request.raw_path)
+            log.exception("a bug, met by %s %s", method, request.path)
             self._traffic.errors["UNKNOWN"] += 1
             return reply_with_refusal(Refusal("a bug in the proxy; its log says more"), ask, method == "HEAD")
 
@@ -79,6 +100,21 @@ class PullServer(web.Server):
         return reply
 
 
+def _presented(request: web.BaseRequest) -> str:
+    connection = request.protocol
+    return connection.presented if isinstance(connection, Connection) else ""
+
+
+async def _form(request: web.BaseRequest) -> bytes:
+    """All of a small body. Raises `SizeInvalid`."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > LARGEST_FORM:
+            raise SizeInvalid(f"a form has {LARGEST_FORM} bytes at most")
+    return bytes(body)
+
+
 def end(request: web.BaseRequest) -> None:
     """Finish the connection with FIN: a reset would make clients fail where they could resume."""
     transport = request.transport
@@ -89,12 +125,14 @@ def end(request: web.BaseRequest) -> None:
 class Connection(RequestHandler):
     """aiohttp's connection, with hits answered at the front and errors in the specification's words."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_socket", "presented")
 
     def __init__(self, server: PullServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._parser = Front(self._parser, self, server)  # type: ignore[assignment]
         self._socket = -1
+        self.presented = ""
+        """The name in the client's certificate; empty without one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

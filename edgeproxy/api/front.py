@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from edgeproxy.api import fields
-from edgeproxy.api.pull import Pull, Reply
+from edgeproxy.api.pull import Pull
+from edgeproxy.api.reply import Reply
 from edgeproxy.interfaces import InMemory
 from edgeproxy.oci.errors import Refusal
 
@@ -26,11 +27,17 @@ class Connection(Protocol):
 
     def write_at_once(self, head: bytes, body: bytes) -> None: ...
 
+    @property
+    def presented(self) -> str:
+        """The name in the client's certificate; empty without one."""
+        ...
+
 
 class Server(Protocol):
     """Whose connection it is."""
 
-    pull: Pull
+    @property
+    def pull(self) -> Pull: ...
 
     def count(self, reply: Reply, seconds: float) -> None: ...
 
@@ -60,7 +67,8 @@ class Front:
             return False
         now = time.time()
         try:
-            reply = self._server.pull.at_hand(message.path, message.method, message.headers, now)
+            presented = self._connection.presented
+            reply = self._server.pull.at_hand(message.path, message.method, message.headers, presented, now)
         except Refusal:
             return False
         if reply is None:

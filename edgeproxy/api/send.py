@@ -8,7 +8,8 @@ from contextlib import aclosing
 from aiohttp import web
 
 from edgeproxy.api import fields
-from edgeproxy.api.pull import PassThrough, Reply
+from edgeproxy.api.pull import PassThrough
+from edgeproxy.api.reply import Reply
 from edgeproxy.cache.answers import release
 from edgeproxy.cache.flights import Boarding, Spilled
 from edgeproxy.interfaces import InMemory, OnDisk, Span

@@ -1,164 +1,119 @@
-"""Whether a repository is shown to a client: what `access` decides, with the facts that it takes.
+"""Whether something may be done with a repository: what `access` decides, with the facts that it takes."""
 
-Whether a repository is private is upstream's to say. Where we have no login of our own, whatever we get is public.
-Where we have one, upstream is asked once without it, and the answer is kept in the catalogue.
-"""
-
-import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from edgeproxy.access.identity import ANONYMOUS, Role
+from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.access.roles import Binding, Permitted, Verdict, Visibility, decide
-from edgeproxy.cache.flights import Spawn
-from edgeproxy.cache.questions import Questions
-from edgeproxy.cache.upstreams import more_telling
-from edgeproxy.interfaces import Clock, Keeper
-from edgeproxy.oci.errors import Denied, NameUnknown, Refusal, Unavailable, UpstreamTimeout
+from edgeproxy.cache.visibility import Visibilities
+from edgeproxy.metrics import Traffic
+from edgeproxy.oci.credentials import lent
+from edgeproxy.oci.errors import Denied, Refusal, Unauthorized
 from edgeproxy.oci.reference import Repository
-from edgeproxy.store.catalog import Catalog
 
 log = logging.getLogger(__name__)
-_BELIEVED = 3600.0
-"""Seconds after which upstream is asked again, behind an answer by what was known."""
-_AGAIN = 30.0
-"""Seconds between two such questions about one repository."""
 _REMEMBERED = 1.0
-"""Seconds for which the hits of a repository need no decision of their own."""
-_MOST = 10_000
-Question = tuple[Repository, str]
-"""A repository, and a path in it."""
+"""Seconds for which hits of the same caller in the same repository need no decision of their own."""
 
 
 class Admission:
-    """Refuses what is not for everybody; hits of what is ask nothing but a set."""
+    """Refuses what is not for the caller; hits of what is ask nothing but a set."""
 
     def __init__(
         self,
-        catalog: Catalog,
-        keepers: Mapping[str, Sequence[Keeper]],
+        visibilities: Visibilities,
         bindings: Sequence[Binding],
         permitted: Permitted,
-        clock: Clock,
-        spawn: Spawn,
-        patience: float,
-        offline: bool = False,
+        traffic: Traffic,
+        *,
+        logins: bool = False,
     ) -> None:
-        """`keepers`: the upstreams of each registry. `patience` in seconds, as for `Flights`."""
-        self._catalog = catalog
-        self._keepers = keepers
+        """`logins`: whether there is a way to log in, so that it is worth telling somebody to."""
+        self._visibilities = visibilities
         self._bindings = bindings
         self._permitted = permitted
-        self._clock = clock
-        self._patience = patience
-        self._offline = offline
-        self._open: set[Repository] = set()
+        self._traffic = traffic
+        self._logins = logins
+        self._open: set[tuple[Caller, Repository]] = set()
         self._open_until = 0.0
-        self._questions = Questions[Question, Visibility](spawn)
-        self._asked: dict[Repository, float] = {}
 
-    def at_once(self, repository: Repository, now: float) -> bool:
-        """Whether it is known to be for everybody; False leaves it to `admit`."""
+    def at_once(self, caller: Caller, repository: Repository, now: float) -> bool:
+        """Whether it is known that the caller may pull from it; False leaves it to `admit`."""
         if not now < self._open_until <= now + _REMEMBERED:
             self._open.clear()
             self._open_until = now + _REMEMBERED
-        if repository in self._open:
+        if (caller, repository) in self._open:
             return True
-        if self.shows(repository) and not self._is_old(repository):
-            self._open.add(repository)
+        if self.shows(caller, repository) and not self._visibilities.is_old(repository):
+            self._open.add((caller, repository))
             return True
         return False
 
-    def shows(self, repository: Repository) -> bool:
-        """Whether it is for everybody, by what is known; what is not known is private."""
-        return str(repository) in self._permitted and self._decide(repository, self._known(repository)).allowed
+    def shows(self, caller: Caller, repository: Repository) -> bool:
+        """Whether the caller may pull from it, by what is known; what is not known is private."""
+        if str(repository) not in self._permitted:
+            return False
+        proven = self._visibilities.is_proven(caller.login_for(repository.registry), repository)
+        return self._decide(caller, Role.PULLER, repository, self._visibilities.of(repository), proven).allowed
 
     def permit(self, repository: Repository) -> None:
         """Raises `Denied` for what may not be had at all, whoever asks."""
         if str(repository) not in self._permitted:
-            raise Denied(f"{repository} may not be pulled here: the operator's lists ([fetch]) leave it out")
+            self._traffic.refused["unlisted"] += 1
+            raise Denied(f"{repository} may not be had here: the operator's lists ([fetch]) leave it out")
 
-    async def admit(self, repository: Repository, path: str) -> None:
-        """Raises `Denied`, or where upstream has to be asked and cannot, the `Refusal` that says why.
+    async def admit(self, caller: Caller, repository: Repository, path: str, role: Role = Role.PULLER) -> None:
+        """Raises `Unauthorized` or `Denied`, or where upstream has to be asked and cannot, the `Refusal` that says why.
 
-        `path` is what is asked for in the repository, as in `Keeper.shows`.
+        `path` is what is asked for in the repository, as in `Keeper.shows`. Where the caller's own login is what opens
+        the repository, it is lent to what is done from here on.
         """
+        lent.set(None)
         self.permit(repository)
-        known = self._known(repository)
-        verdict = self._decide(repository, known)
-        if not verdict.allowed and self._decide(repository, Visibility.PUBLIC).allowed and known is None:
-            verdict = self._decide(repository, await self._patiently(repository, path))
-        elif self._is_old(repository):
-            self._ask_behind(repository, path)
-        if not verdict.allowed:
-            log.info("refused to %s: %s: %s", ANONYMOUS, repository, verdict.reason)
-            raise Denied(f"{repository} is not for everybody here: {verdict.reason}; ask the operator for [[access]]")
+        known = self._visibilities.of(repository)
+        verdict = self._decide(caller, role, repository, known)
+        if not verdict.allowed and known is None and self._decide(caller, role, repository, Visibility.PUBLIC).allowed:
+            verdict = self._decide(caller, role, repository, await self._visibilities.ask(repository, path))
+        elif self._visibilities.is_old(repository):
+            self._visibilities.ask_behind(repository, path)
+        if not verdict.allowed and not await self._is_opened(caller, repository, path, role):
+            raise self._refusal(caller, repository, verdict)
+
+    def welcome(self, caller: Caller, *, guarded: bool) -> None:
+        """Whether somebody gets past `/v2/`: raises `Unauthorized` where a login is wrong, or wanted and not there."""
+        if self._logins and (caller.trouble or (guarded and caller is NOBODY)):
+            raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in")
 
     async def learn(self, repository: Repository, path: str) -> None:
         """Have it known whether it is public, before the link is cut. Raises `Denied` as `permit` does."""
         self.permit(repository)
-        if self._known(repository) is None:
+        if self._visibilities.of(repository) is None:
             with suppress(Refusal):
-                await self._patiently(repository, path)
+                await self._visibilities.ask(repository, path)
 
-    # judging
-
-    def _decide(self, repository: Repository, visibility: Visibility | None) -> Verdict:
+    def _decide(
+        self, caller: Caller, role: Role, repository: Repository, visibility: Visibility | None, proven: bool = False
+    ) -> Verdict:
         seen = visibility or Visibility.PRIVATE
-        return decide(ANONYMOUS, Role.PULLER, str(repository), seen, proven=False, bindings=self._bindings)
+        return decide(caller.identity, role, str(repository), seen, proven, self._bindings)
 
-    def _known(self, repository: Repository) -> Visibility | None:
-        seen = self._catalog.seen(repository)
-        if seen is not None:
-            return Visibility.PUBLIC if seen.public else Visibility.PRIVATE
-        guarded = any(keeper.guarded for keeper in self._keepers.get(repository.registry, ()))
-        return None if guarded else Visibility.PUBLIC
+    async def _is_opened(self, caller: Caller, repository: Repository, path: str, role: Role) -> bool:
+        """By the caller's own login, where that may open it."""
+        own = caller.login_for(repository.registry)
+        if own is None or not self._decide(caller, role, repository, None, proven=True).allowed:
+            return False
+        if not await self._visibilities.prove(own, repository, path):
+            return False
+        lent.set(own)
+        return True
 
-    def _is_old(self, repository: Repository) -> bool:
-        seen = self._catalog.seen(repository)
-        return seen is not None and not 0 <= self._clock.now() - seen.checked < _BELIEVED
-
-    # asking
-
-    def _ask_behind(self, repository: Repository, path: str) -> None:
-        now = self._clock.now()
-        if self._offline or now < self._asked.get(repository, 0.0) + _AGAIN:
-            return
-        if len(self._asked) >= _MOST:
-            self._asked.clear()
-        self._asked[repository] = now
-        self._ask(repository, path)
-
-    async def _patiently(self, repository: Repository, path: str) -> Visibility:
-        if self._offline:
-            raise Unavailable(f"{repository}: not known to be public, and this proxy is configured offline")
-        try:
-            async with asyncio.timeout(self._patience):
-                return await asyncio.shield(self._ask(repository, path))
-        except TimeoutError as error:
-            message = f"upstream is slow to say whether {repository} is public; ask again"
-            raise UpstreamTimeout(message, retry_after=5) from error
-
-    def _ask(self, repository: Repository, path: str) -> asyncio.Future[Visibility]:
-        return self._questions.ask((repository, path), self._learn, f"whether {repository} is public")
-
-    async def _learn(self, question: Question) -> Visibility:
-        visibility = await self._visibility(*question)
-        await self._catalog.put_seen(question[0], visibility is Visibility.PUBLIC, self._clock.now())
-        return visibility
-
-    async def _visibility(self, repository: Repository, path: str) -> Visibility:
-        """Public where one upstream shows it to anybody. Raises the most telling `Refusal` where nobody says."""
-        trouble: Refusal = NameUnknown(f"{repository} is unknown")
-        hidden = False
-        for keeper in self._keepers.get(repository.registry, ()):
-            try:
-                if await keeper.shows(repository, path):
-                    return Visibility.PUBLIC
-                hidden = True
-            except Refusal as refusal:
-                trouble = more_telling(trouble, refusal)
-        if not hidden:
-            raise trouble
-        return Visibility.PRIVATE
+    def _refusal(self, caller: Caller, repository: Repository, verdict: Verdict) -> Refusal:
+        own = caller.login_for(repository.registry)
+        trouble = caller.trouble or ("upstream refuses this login" if own is not None else "")
+        self._traffic.refused["login" if trouble else verdict.reason.name.lower()] += 1
+        because = f"{verdict.reason.value}; {trouble}" if trouble else verdict.reason.value
+        log.info("refused to %s: %s: %s", caller.identity, repository, because)
+        if self._logins and not caller.identity.name:
+            return Unauthorized(f"{repository} is not for everybody here: {because}; log in")
+        return Denied(f"{repository} is not for {caller.identity} here: {because}; ask the operator for [[access]]")

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 
@@ -25,3 +26,10 @@ def parse_basic(text: str) -> Credentials | None:
     except (binascii.Error, ValueError):
         return None
     return Credentials(name, password) if colon and name else None
+
+
+lent: ContextVar[Credentials | None] = ContextVar("lent", default=None)
+"""The caller's own login, where it is what opens the content to the caller: so it may be asked for with it.
+
+It rides with the task, and with the tasks that it starts, as `passage.passed` does.
+"""

@@ -49,6 +49,12 @@ class BlobUnknown(Refusal):
     code, status = "BLOB_UNKNOWN", 404
 
 
+class SizeInvalid(Refusal):
+    """A body is larger than is taken here."""
+
+    code, status = "SIZE_INVALID", 413
+
+
 class RangeInvalid(Refusal):
     code, status = "RANGE_INVALID", 416
 

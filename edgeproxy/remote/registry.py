@@ -12,6 +12,7 @@ from yarl import URL
 
 from edgeproxy import __version__
 from edgeproxy.interfaces import Kind, Page, Role
+from edgeproxy.oci.credentials import Credentials, lent
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     DigestInvalid,
@@ -31,7 +32,7 @@ from edgeproxy.oci.manifest import ACCEPTED, LARGEST_MANIFEST, Descriptor
 from edgeproxy.oci.passage import passing
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 from edgeproxy.remote.allowance import Allowance, read_retry_after
-from edgeproxy.remote.logins import Login
+from edgeproxy.remote.logins import Login, given
 from edgeproxy.remote.targets import led, may_send
 from edgeproxy.remote.tokens import Tokens
 from edgeproxy.remote.transport import Transport
@@ -40,6 +41,7 @@ _MOST_REDIRECTS = 5
 _READ_AHEAD = 1024 * 1024
 """Bytes a connection buffers while the store writes: the two overlap, and no body is ever held whole."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_MOST_CALLERS = 1024
 _LARGEST_LISTING = 4 * 1024 * 1024
 
 
@@ -113,8 +115,8 @@ class Registry:
         self._proxy = proxy
         self._timeouts = timeouts
         self._tokens = Tokens(transport, url, login, timeouts.first_byte)
-        self._without = Tokens(transport, url, None, timeouts.first_byte)
-        """Tokens that anybody is given."""
+        self._others: dict[Credentials | None, Tokens] = {}
+        """Tokens that callers are given by their own logins, and those that anybody is given."""
         self.guarded = login is not None or transport.is_named
 
     async def resolve(self, tag: Tag) -> Descriptor:
@@ -153,18 +155,32 @@ class Registry:
             body = await self._read(response, _LARGEST_LISTING)
             return Page(body, _following(response))
 
-    async def shows(self, repository: Repository, path: str) -> bool:
-        """Implements `interfaces.Keeper`. Who shows a certificate is not anybody, so there nothing is for everybody."""
-        if self._transport.is_named:
+    async def shows(self, repository: Repository, path: str, own: Credentials | None = None) -> bool:
+        """Implements `interfaces.Keeper`. Where we show a certificate, what we see may be shown to us alone."""
+        if self._transport.is_named or (own is not None and self.role != "origin"):
             return False
         method = "GET" if path == "tags/list" else "HEAD"
         accept = {"Accept": ", ".join(ACCEPTED)} if path.startswith("manifests/") else {}
         try:
-            async with self._ask(method, repository, path, accept, tokens=self._without) as response:
+            async with self._ask(method, repository, path, accept, tokens=self._tokens_of(own)) as response:
                 self._check(response, NameUnknown(f"{repository} has no {path}"))
         except UpstreamUnauthorized:
             return False
         return True
+
+    def _tokens_of(self, own: Credentials | None) -> Tokens:
+        tokens = self._others.get(own)
+        if tokens is None:
+            if len(self._others) >= _MOST_CALLERS:
+                self._others.clear()
+            login = Login(given(own.username, lambda: own.password)) if own else None
+            tokens = self._others[own] = Tokens(self._transport, self._url, login, self._timeouts.first_byte)
+        return tokens
+
+    def _tokens_now(self) -> Tokens:
+        """Ours; where we have none, those of the caller whom this is for."""
+        own = lent.get()
+        return self._tokens if own is None or self.guarded or self.role != "origin" else self._tokens_of(own)
 
     async def knock(self) -> None:
         """Ask whether it speaks this protocol (distribution-spec, spec.md#determining-support); any answer will do."""
@@ -199,7 +215,7 @@ class Registry:
         tokens: Tokens | None = None,
     ) -> AsyncIterator[ClientResponse]:
         """One request, with the login and the redirects it takes."""
-        tokens = tokens or self._tokens
+        tokens = tokens or self._tokens_now()
         base = self._url.path.rstrip("/")
         if self.role == "peer":  # a sibling knows every registry under one address
             query = [*query, ("ns", repository.registry)]

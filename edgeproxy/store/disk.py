@@ -185,6 +185,7 @@ def once(file: Path, content: str) -> str:
         return file.read_text().strip()
     except FileNotFoundError:
         aside = file.with_name(f"{file.name}.new")
+        aside.touch(mode=0o600)  # some of what is written once is secret
         aside.write_text(content + "\n")
         aside.rename(file)
         return content

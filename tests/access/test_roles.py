@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from edgeproxy.access.identity import ANONYMOUS, Grant, Identity, Role
-from edgeproxy.access.roles import Binding, Permitted, Subjects, Visibility, decide
+from edgeproxy.access.roles import Binding, Permitted, Reason, Subjects, Visibility, decide
 
 APP, OTHER, HUB = "ghcr.io/acme/app", "ghcr.io/acme/other", "docker.io/library/nginx"
 ALICE = Identity("alice")
@@ -128,9 +128,9 @@ def test_patterns_match_the_whole_name(pattern: str) -> None:
 
 
 def test_a_verdict_says_why() -> None:
-    assert decide(ANONYMOUS, Role.PULLER, APP, Visibility.PRIVATE, False, RULES).reason == "it is private"
-    assert decide(ANONYMOUS, Role.PUSHER, APP, Visibility.PUBLIC, False, RULES).reason == "it takes the role pusher"
-    assert decide(MALLORY, Role.PULLER, APP, Visibility.PUBLIC, False, RULES).reason == "a rule denies it"
+    assert decide(ANONYMOUS, Role.PULLER, APP, Visibility.PRIVATE, False, RULES).reason is Reason.PRIVATE
+    assert decide(ANONYMOUS, Role.PUSHER, APP, Visibility.PUBLIC, False, RULES).reason is Reason.ROLE
+    assert decide(MALLORY, Role.PULLER, APP, Visibility.PUBLIC, False, RULES).reason is Reason.DENIED
 
 
 @pytest.mark.parametrize(

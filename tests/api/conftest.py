@@ -99,7 +99,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
             "registry": {"a.test": {"default": True, "upstream": [{"url": str(upstream).rstrip("/")}]}},
         }
         daemon = Daemon(Config.model_validate(settings), supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        server = PullServer(daemon.service, traffic)
         handled = _watched(server)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
+from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList, TokenAsk
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     Denied,
@@ -73,7 +73,7 @@ def test_every_addressing(target: str, host: str, repository: str, namespace: st
 @given(st.sampled_from(REGISTRIES), NAMES, st.sampled_from(["1.0", "latest", str(DIGEST)]))
 def test_every_addressing_means_the_same(registry: str, name: str, reference: str) -> None:
     below = f"{name}/manifests/{reference}"
-    said: set[Ask] = {
+    said: set[Ask | TokenAsk] = {
         ADDRESSES.parse(f"/v2/{registry}/{below}", "edge"),
         ADDRESSES.parse(f"/v2/{registry}/{below}", "ghcr.io"),
         ADDRESSES.parse(f"http://other/v2/{registry}/{below}", ""),

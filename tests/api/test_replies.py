@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from edgeproxy.api.address import Content
 from edgeproxy.api.fields import cache_status, head, of_outcome
-from edgeproxy.api.pull import Reply, reply_with_content
 from edgeproxy.api.ranges import parse_range
+from edgeproxy.api.reply import Reply, reply_with_content
 from edgeproxy.cache.answers import COLLAPSED, HIT, MISS, Answer, Outcome
 from edgeproxy.interfaces import InMemory, Span
 from edgeproxy.oci.digest import Digest

@@ -22,6 +22,7 @@ from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
+from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.interfaces import InMemory, Keeper, Kind, OnDisk
 from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
@@ -93,9 +94,15 @@ class Core:
         keepers: Mapping[str, Sequence[Keeper]] = MappingProxyType({}),
         bindings: Sequence[Binding] = (),
         permitted: Permitted = Permitted(),  # noqa: B008
+        *,
         offline: bool = False,
+        pass_through: bool = False,
+        logins: bool = False,
     ) -> Admission:
-        return Admission(self.catalog, keepers, bindings, permitted, self.clock, self.spawn, 3600.0, offline)
+        visibilities = Visibilities(
+            self.catalog, keepers, self.clock, self.spawn, 3600.0, offline=offline, pass_through=pass_through
+        )
+        return Admission(visibilities, bindings, permitted, self.traffic, logins=logins)
 
     def _measured(self, name: str, shelf: Shelf) -> Measured:
         upstream = MemoryUpstream(name, shelf)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from edgeproxy.access.identity import Role
+from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.access.roles import Binding, Permitted, Subjects
 from edgeproxy.cache.admission import Admission
 from edgeproxy.oci.errors import Denied, NameUnknown, Unavailable
@@ -55,16 +55,18 @@ async def keeping(*, login: bool = True) -> AsyncIterator[tuple[Gatekeeper, Regi
         await runner.cleanup()
 
 
-async def refusal(admission: Admission, repository: Repository, path: str = TAG) -> type[Exception] | None:
+async def refusal(
+    admission: Admission, repository: Repository, path: str = TAG, caller: Caller = NOBODY
+) -> type[Exception] | None:
     try:
-        await admission.admit(repository, path)
+        await admission.admit(caller, repository, path)
     except Exception as error:
         return type(error)
     return None
 
 
-def is_open(core: Core, admission: Admission, repository: Repository) -> bool:
-    return admission.at_once(repository, core.clock.now())
+def is_open(core: Core, admission: Admission, repository: Repository, caller: Caller = NOBODY) -> bool:
+    return admission.at_once(caller, repository, core.clock.now())
 
 
 async def test_upstream_is_asked_once_without_our_login(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ async def test_upstream_is_asked_once_without_our_login(tmp_path: Path) -> None:
         assert gatekeeper.asked == ["HEAD /v2/acme/open/manifests/1.0", "HEAD /v2/acme/hidden/manifests/1.0"]
         assert is_open(core, admission, OPEN)
         assert not is_open(core, admission, HIDDEN)
-        assert [admission.shows(each) for each in (OPEN, HIDDEN, NONE)] == [True, False, False]
+        assert [admission.shows(NOBODY, each) for each in (OPEN, HIDDEN, NONE)] == [True, False, False]
 
 
 async def test_without_a_login_of_ours_all_is_public_and_nobody_is_asked(tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ async def test_lists_are_before_all_rules(tmp_path: Path) -> None:
         rules = [Binding(Role.PULLER, EVERYBODY, ("*",))]
         admission = core.admission({}, rules, Permitted(deny=["ghcr.io/*"]))
         with pytest.raises(Denied, match=r"\[fetch\]"):
-            await admission.admit(OPEN, TAG)
+            await admission.admit(NOBODY, OPEN, TAG)
         assert not is_open(core, admission, OPEN)
 
 

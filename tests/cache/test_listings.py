@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from edgeproxy.access.identity import NOBODY
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import NameUnknown, Refusal, TooManyRequests, Unavailable, UpstreamUnauthorized
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
@@ -159,7 +161,7 @@ async def test_repositories_are_those_with_a_tag_here(tmp_path: Path) -> None:
         await core.catalog.put_tag(
             Tag(Repository("ghcr.io", "x"), "a"), TagRecord(Descriptor(OCI_MANIFEST, Digest.of(b""), 2), 0.0, 0.0)
         )
-        shown = core.admission().shows
+        shown = partial(core.admission().shows, NOBODY)
         assert core.listings.repositories("", 100, shown) == [str(HERE), "ghcr.io/x"]
         assert core.listings.repositories(str(HERE), 100, shown) == ["ghcr.io/x"]
         assert core.listings.repositories("", 1, shown) == [str(HERE)]

@@ -1,0 +1,94 @@
+"""Sections of the configuration that say who may what."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from edgeproxy.access.identity import Role
+from edgeproxy.access.roles import Binding, Subjects
+from edgeproxy.units import Duration
+
+RoleName = Literal["puller", "pusher", "replicator", "operator"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AccessConfig(Section):
+    allow: RoleName | None = None
+    deny: RoleName | None = None
+    to: tuple[str, ...] = ("*",)
+    on: tuple[str, ...] = ("*",)
+
+    @model_validator(mode="after")
+    def _check_effect(self) -> Self:
+        if (self.allow is None) == (self.deny is None):
+            raise ValueError('a rule either allows or denies: write allow = "puller" or deny = "puller"')
+        if self.allow not in (None, "puller") and "to" not in self.model_fields_set:
+            raise ValueError(f'allow = "{self.allow}" without to: say to whom, as in to = ["alice", "group:ci"]')
+        return self
+
+    @property
+    def is_about_names(self) -> bool:
+        """Whether it takes a login to be meant."""
+        return bool(set(self.to) - {"*", "anonymous"})
+
+    def binding(self) -> Binding:
+        role = Role[(self.allow or self.deny or "").upper()]
+        return Binding(role, Subjects.parse(self.to), self.on, deny=self.deny is not None)
+
+
+class TokenConfig(Section):
+    keys: Path | None = None
+    certificates: Path | None = None
+    issuer: str = ""
+    service: str = ""
+    realm: str = ""
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if not self.model_fields_set:
+            return self
+        if not self.is_given:
+            raise ValueError("how tokens are verified is not said: name their keys, or certificates")
+        for key in ("issuer", "service", "realm"):
+            if not getattr(self, key):
+                raise ValueError(
+                    f"{key} is missing: tokens are believed only if it is known who gave them, and for whom"
+                )
+        return self
+
+    @property
+    def is_given(self) -> bool:
+        return self.keys is not None or self.certificates is not None
+
+
+class AuthConfig(Section):
+    htpasswd: Path | None = None
+    groups: dict[str, tuple[str, ...]] = {}
+    pass_through: bool = False
+    challenge: tuple[str, ...] = ()
+    realm: str = ""
+    token_life: Duration = 300.0
+    token: TokenConfig = TokenConfig()
+
+    @field_validator("realm")
+    @classmethod
+    def _check_realm(cls, realm: str) -> str:
+        if realm and not realm.startswith(("http://", "https://")):
+            raise ValueError(f'{realm!r} is no URL: write it as in "https://edge.example.com/token"')
+        return realm
+
+    @field_validator("token_life")
+    @classmethod
+    def _check_life(cls, seconds: float) -> float:
+        if seconds < 60:
+            raise ValueError("clients take a token to hold for a minute at least: write 1m or more")
+        return seconds
+
+    @property
+    def takes_logins(self) -> bool:
+        """Whether there is a way to log in, beside client certificates."""
+        return self.htpasswd is not None or self.pass_through or self.token.is_given
