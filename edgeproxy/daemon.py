@@ -112,7 +112,8 @@ class Daemon:
         self.callers = self._callers(config, addresses)
         challenges = _challenges(config)
         pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
-        self.service = Service(pull, TokenEndpoint(self.callers, addresses, clock), challenges)
+        tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
+        self.service = Service(pull, tokens, challenges)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
 

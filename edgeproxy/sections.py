@@ -89,6 +89,10 @@ class AuthConfig(Section):
         return seconds
 
     @property
+    def gives_tokens(self) -> bool:
+        return self.htpasswd is not None or self.pass_through
+
+    @property
     def takes_logins(self) -> bool:
         """Whether there is a way to log in, beside client certificates."""
-        return self.htpasswd is not None or self.pass_through or self.token.is_given
+        return self.gives_tokens or self.token.is_given

@@ -110,7 +110,8 @@ class Verifier:
     def _candidates(self, header: Mapping[str, Any], now: float) -> Iterable[Any]:
         kid, chain = header.get("kid"), header.get("x5c")
         named = [key for key in self._keys if kid is not None and key.key_id == kid]
-        yield from named or (key for key in self._keys if key.key_id is None or kid is None)
+        fit = named or [key for key in self._keys if key.key_id is None or kid is None]
+        yield from (key.key for key in fit)
         if isinstance(chain, list) and self._certificates:
             yield self._vouched_for(chain, now).public_key()
         else:

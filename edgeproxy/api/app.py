@@ -19,7 +19,7 @@ from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.api.token import LARGEST_FORM, TokenEndpoint
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import Refusal, RequestInvalid, SizeInvalid, Unauthorized
+from edgeproxy.oci.errors import Refusal, RequestInvalid, RouteUnknown, SizeInvalid, Unauthorized
 from edgeproxy.oci.passage import passed
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Service(NamedTuple):
     """What is answered, as the configuration decides it."""
 
     pull: Pull
-    tokens: TokenEndpoint
+    tokens: TokenEndpoint | None
     challenges: Challenges
 
 
@@ -73,6 +73,8 @@ class PullServer(web.Server):
         try:
             ask = pull.parse(request.raw_path, host)
             if isinstance(ask, TokenAsk):
+                if service.tokens is None:
+                    raise RouteUnknown("no tokens are given here")
                 return await service.tokens.answer(ask, method, headers, await _form(request))
             pull.allow(method, headers)
             passed.set(joined(headers, "CDN-Loop"))

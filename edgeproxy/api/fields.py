@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from edgeproxy.cache.answers import Outcome
 from edgeproxy.interfaces import Span
-from edgeproxy.oci.errors import Refusal
+from edgeproxy.oci.errors import Refusal, Unsupported
 from edgeproxy.oci.manifest import Descriptor
 
 Field = tuple[str, str]
@@ -63,8 +63,8 @@ def of_refusal(refusal: Refusal, *, asked_upstream: bool) -> Fields:
     ]
     if refusal.retry_after is not None:
         fields.append(("Retry-After", str(max(1, round(refusal.retry_after)))))
-    if refusal.status == 405:
-        fields.append(("Allow", "GET, HEAD"))
+    if isinstance(refusal, Unsupported):
+        fields.append(("Allow", refusal.allowed))
     if refusal.status == 416 and isinstance(refusal.detail, dict):
         fields.append(("Content-Range", f"bytes */{refusal.detail['size']}"))
     return tuple(fields)

@@ -33,7 +33,7 @@ class TokenEndpoint:
         mirror. Raises `Unauthorized`, `RequestInvalid`, `TooManyRequests`.
         """
         if method not in ("GET", "POST"):
-            raise Unsupported(f"{method} is not supported: ask for a token by GET or POST")
+            raise Unsupported(f"{method} is not supported: ask for a token by GET or POST", "GET, POST")
         credentials: Credentials | None
         if method == "POST":
             ask, credentials = _from_form(form)

@@ -70,6 +70,11 @@ class RouteUnknown(Refusal):
 class Unsupported(Refusal):
     code, status = "UNSUPPORTED", 405
 
+    def __init__(self, message: str, allowed: str = "GET, HEAD") -> None:
+        """`allowed`: the methods that are supported there."""
+        super().__init__(message)
+        self.allowed = allowed
+
 
 class Unauthorized(Refusal):
     """A login may help: the answer says which (RFC 9110, section 11.6.1)."""

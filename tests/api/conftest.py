@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -86,6 +87,13 @@ def _watched(server: PullServer) -> list[str]:
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
+    async with serving(tmp_path) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path, more: Mapping[str, Any] = MappingProxyType({})) -> AsyncIterator[Proxy]:
+    """`more`: of the configuration."""
     shelf, traffic = Shelf(), Traffic()
     async with (
         Loopback(shelf, "a.test").listening() as upstream,
@@ -97,6 +105,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
             "data": tmp_path / "data",
             "cache": {"budget": "100MB", "reserve": "0%"},
             "registry": {"a.test": {"default": True, "upstream": [{"url": str(upstream).rstrip("/")}]}},
+            **more,
         }
         daemon = Daemon(Config.model_validate(settings), supervisor, session, traffic)
         server = PullServer(daemon.service, traffic)

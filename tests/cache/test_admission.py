@@ -4,15 +4,17 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from aiohttp import web
 from yarl import URL
 
-from edgeproxy.access.identity import NOBODY, Caller, Role
+from edgeproxy.access.identity import NOBODY, Caller, Identity, Role
 from edgeproxy.access.roles import Binding, Permitted, Subjects
 from edgeproxy.cache.admission import Admission
-from edgeproxy.oci.errors import Denied, NameUnknown, Unavailable
+from edgeproxy.oci.credentials import Credentials, lent
+from edgeproxy.oci.errors import Denied, NameUnknown, Unauthorized, Unavailable
 from edgeproxy.oci.reference import Repository
 from edgeproxy.remote.logins import Login, given
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
@@ -31,17 +33,26 @@ class Gatekeeper:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.status: dict[str, int] = {"open": 200, "hidden": 401}
+        self.known: Credentials | None = None
+        """Who is shown what is hidden."""
+        self.shown: list[str] = []
+        """The logins that it was shown."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        assert "Authorization" not in request.headers
+        login = request.headers.get("Authorization")
+        self.shown += [login] if login else []
         self.asked.append(f"{request.method} {request.path}")
         status = self.status.get(request.path.split("/")[3], 404)
+        if status == 401 and self.known is not None and login == self.known.basic():
+            status = 200
         challenge = {"WWW-Authenticate": 'Basic realm="x"'} if status == 401 else {}
         return web.Response(status=status, headers=challenge)
 
 
 @asynccontextmanager
-async def keeping(*, login: bool = True) -> AsyncIterator[tuple[Gatekeeper, Registry]]:
+async def keeping(
+    *, login: bool = True, role: Literal["origin", "mirror", "peer"] = "origin"
+) -> AsyncIterator[tuple[Gatekeeper, Registry]]:
     gatekeeper, timeouts = Gatekeeper(), Timeouts()
     runner = web.ServerRunner(web.Server(gatekeeper.answer, access_log=None), shutdown_timeout=1)
     await runner.setup()
@@ -50,7 +61,7 @@ async def keeping(*, login: bool = True) -> AsyncIterator[tuple[Gatekeeper, Regi
         async with new_session(timeouts) as session:
             url = URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
             ours = Login(given("me", lambda: "secret")) if login else None
-            yield gatekeeper, Registry("upstream", url, Transport(session, url), ours, "edge", timeouts)
+            yield gatekeeper, Registry("upstream", url, Transport(session, url), ours, "edge", timeouts, role)
     finally:
         await runner.cleanup()
 
@@ -77,6 +88,7 @@ async def test_upstream_is_asked_once_without_our_login(tmp_path: Path) -> None:
             assert await refusal(admission, OPEN) is None
             assert await refusal(admission, HIDDEN) is Denied
         assert gatekeeper.asked == ["HEAD /v2/acme/open/manifests/1.0", "HEAD /v2/acme/hidden/manifests/1.0"]
+        assert gatekeeper.shown == []
         assert is_open(core, admission, OPEN)
         assert not is_open(core, admission, HIDDEN)
         assert [admission.shows(NOBODY, each) for each in (OPEN, HIDDEN, NONE)] == [True, False, False]
@@ -187,3 +199,135 @@ async def test_what_is_brought_before_a_roll_out_is_asked_about_at_once(tmp_path
         gatekeeper.status.update(open=503)
         await admission.learn(NONE, TAG)
         assert await refusal(admission, OPEN) is None
+
+
+# logins
+
+
+HUBERT, OTHER = Credentials("hubert", "right"), Credentials("hubert", "wrong")
+OWN, FALSE = Caller(own=HUBERT), Caller(own=OTHER)
+ALICE = Caller(Identity("alice"))
+
+
+async def test_who_has_no_login_is_asked_for_one_where_there_is_a_way(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (_, registry):
+        admission = core.admission({"ghcr.io": [registry]}, logins=True)
+        assert await refusal(admission, HIDDEN) is Unauthorized
+        assert await refusal(admission, HIDDEN, caller=ALICE) is Denied
+        assert await refusal(admission, OPEN) is None
+        assert core.traffic.refused == {"private": 2}
+
+
+async def test_a_rule_opens_it_to_whom_it_names(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (_, registry):
+        rules = [Binding(Role.PUSHER, Subjects.parse(["alice"]), (str(HIDDEN),))]
+        admission = core.admission({"ghcr.io": [registry]}, rules, logins=True)
+        assert await refusal(admission, HIDDEN, caller=ALICE) is None
+        assert is_open(core, admission, HIDDEN, ALICE)
+        assert not is_open(core, admission, HIDDEN)
+        await admission.admit(ALICE, HIDDEN, TAG, Role.PUSHER)
+        with pytest.raises(Denied):
+            await admission.admit(ALICE, OPEN, TAG, Role.PUSHER)
+        assert core.traffic.refused == {"role": 1}
+
+
+async def test_a_login_that_was_wrong_says_so_where_it_matters(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    caller = Caller(trouble="the token has expired")
+    async with running(tmp_path) as core, keeping() as (_, registry):
+        admission = core.admission({"ghcr.io": [registry]}, logins=True)
+        assert await refusal(admission, OPEN, caller=caller) is None
+        with pytest.raises(Unauthorized, match="the token has expired"):
+            await admission.admit(caller, HIDDEN, TAG)
+        with pytest.raises(Unauthorized, match="the token has expired"):
+            admission.welcome(caller, guarded=False)
+        assert core.traffic.refused == {"login": 1}
+    assert "refused to anonymous: ghcr.io/acme/hidden: it is private; the token has expired" in caplog.text
+
+
+async def test_a_name_that_is_guarded_wants_a_login(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        admission = core.admission(logins=True)
+        admission.welcome(NOBODY, guarded=False)
+        admission.welcome(ALICE, guarded=True)
+        admission.welcome(OWN, guarded=True)
+        with pytest.raises(Unauthorized):
+            admission.welcome(NOBODY, guarded=True)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_upstream_says_what_a_login_of_the_callers_own_opens(tmp_path: Path, ours: bool) -> None:
+    async with running(tmp_path) as core, keeping(login=ours) as (gatekeeper, registry):
+        gatekeeper.known = HUBERT
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True, logins=True)
+        assert not is_open(core, admission, HIDDEN, OWN)
+        assert await refusal(admission, HIDDEN, caller=OWN) is None
+        assert lent.get() == HUBERT
+        assert is_open(core, admission, HIDDEN, OWN)
+        assert await refusal(admission, HIDDEN) is Unauthorized
+        assert lent.get() is None
+        assert await refusal(admission, HIDDEN, caller=FALSE) is Unauthorized
+        assert not is_open(core, admission, HIDDEN, FALSE)
+        asked = len(gatekeeper.asked)
+        assert await refusal(admission, HIDDEN, "blobs/sha256:" + "b" * 64, OWN) is None
+        assert await refusal(admission, HIDDEN, caller=FALSE) is Unauthorized
+        assert len(gatekeeper.asked) == asked  # what it opens is remembered, and what not, too
+        assert core.traffic.refused == {"private": 1, "login": 2}
+
+
+async def test_a_login_is_not_asked_about_where_none_is_needed(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True, logins=True)
+        assert await refusal(admission, OPEN, caller=OWN) is None
+        assert lent.get() is None
+        assert gatekeeper.asked == ["HEAD /v2/acme/open/manifests/1.0"]
+
+
+async def test_a_login_for_another_registry_is_not_shown(tmp_path: Path) -> None:
+    caller = Caller(own=HUBERT, own_for=frozenset({"docker.io"}))
+    async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
+        gatekeeper.known = HUBERT
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True, logins=True)
+        assert await refusal(admission, HIDDEN, caller=caller) is Unauthorized
+        assert gatekeeper.shown == []
+
+
+@pytest.mark.parametrize("role", ["mirror", "peer"])
+async def test_nor_is_it_to_anybody_but_the_registry_itself(tmp_path: Path, role: Literal["mirror", "peer"]) -> None:
+    async with running(tmp_path) as core, keeping(login=False, role=role) as (gatekeeper, registry):
+        gatekeeper.known = HUBERT
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True, logins=True)
+        assert await refusal(admission, HIDDEN, caller=OWN) is Unauthorized
+        assert gatekeeper.shown == []
+
+
+async def test_what_was_proven_holds_for_a_while_and_longer_while_upstream_fails(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
+        gatekeeper.known = HUBERT
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True, logins=True)
+        assert await refusal(admission, HIDDEN, caller=OWN) is None
+        core.clock.advance(300)
+        assert not is_open(core, admission, HIDDEN, OWN)
+        gatekeeper.known = None
+        assert await refusal(admission, HIDDEN, caller=OWN) is Unauthorized  # upstream has taken it away
+        gatekeeper.known = HUBERT
+        core.clock.advance(10)
+        assert await refusal(admission, HIDDEN, caller=OWN) is None
+        gatekeeper.status["hidden"] = 503
+        core.clock.advance(3599)
+        assert await refusal(admission, HIDDEN, caller=OWN) is None
+        core.clock.advance(1)
+        assert await refusal(admission, HIDDEN, caller=OWN) is Unavailable
+
+
+async def test_a_login_pushes_nothing_and_passes_no_rule_that_denies(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
+        gatekeeper.known = HUBERT
+        denied = [Binding(Role.PULLER, EVERYBODY, (str(HIDDEN),), deny=True)]
+        admission = core.admission({"ghcr.io": [registry]}, denied, pass_through=True, logins=True)
+        assert await refusal(admission, HIDDEN, caller=OWN) is Unauthorized
+        with pytest.raises(Unauthorized):
+            await admission.admit(OWN, OPEN, TAG, Role.PUSHER)
+        assert gatekeeper.shown == []
