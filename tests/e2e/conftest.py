@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.guarded import SECRET
 from tests.parts.images import Gallery, push_gallery
+from tests.parts.processes import need
 from tests.parts.registry import DockerRegistry
 from tests.parts.relay import RecordingRelay
+from tests.parts.tokens import Certificates, TokenServer, certificates
 
 
 @pytest.fixture
@@ -25,3 +28,15 @@ async def gallery(registry: DockerRegistry) -> Gallery:
 async def relay(registry: DockerRegistry) -> AsyncIterator[RecordingRelay]:
     async with RecordingRelay(registry.url) as relay:
         yield relay
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    need("openssl")
+    return certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+async def tokens(signed: Certificates) -> AsyncIterator[TokenServer]:
+    async with TokenServer(signed, "me", SECRET) as tokens:
+        yield tokens

@@ -4,24 +4,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
-import pytest
 
+from tests.e2e.guarded import SECRET, behind_tokens, guarded
 from tests.parts.clients import client
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery, Pusher, digest_of
 from tests.parts.processes import need, wait_until
 from tests.parts.registry import DockerRegistry
-from tests.parts.relay import Fault, RecordingRelay
-from tests.parts.tokens import Certificates, TokenServer, certificates
+from tests.parts.relay import Fault
+from tests.parts.tokens import Certificates, TokenServer
 from tests.parts.tunnels import Tunnels
 
-SECRET = "not for the log"
 HELPER = """\
 import json, sys
 assert sys.stdin.read().startswith("127.0.0.1:")
@@ -32,39 +29,9 @@ OPENED = '[[access]]\nallow = "puller"\n'
 LOGIN = 'username = "me"\npassword_file = "{file}"\n'
 
 
-@pytest.fixture(scope="module")
-def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    need("openssl")
-    return certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture
-async def tokens(signed: Certificates) -> AsyncIterator[TokenServer]:
-    async with TokenServer(signed, "me", SECRET) as tokens:
-        yield tokens
-
-
 def written(file: Path, text: str) -> Path:
     file.write_text(text)
     return file
-
-
-@asynccontextmanager
-async def behind_tokens(tmp_path: Path, registry: DockerRegistry, tokens: TokenServer) -> AsyncIterator[RecordingRelay]:
-    """A registry with the same content that wants tokens, and its token server, under one address."""
-    relay = RecordingRelay("")
-    more = tokens.configuration(f"{relay.url}/token")
-    async with guarded(tmp_path, registry, more) as upstream:
-        relay.target, relay.routes = upstream.url, {"/token": tokens.url}
-        async with relay:
-            yield relay
-
-
-@asynccontextmanager
-async def guarded(tmp_path: Path, registry: DockerRegistry, more: str) -> AsyncIterator[DockerRegistry]:
-    """A registry with the same content that wants a login."""
-    async with DockerRegistry(tmp_path / "guarded", storage=registry.storage, more=more) as guarded:
-        yield guarded
 
 
 async def pulled(tmp_path: Path, proxy: Edgeproxy, gallery: Gallery) -> None:

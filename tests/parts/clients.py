@@ -1,5 +1,6 @@
 """Real clients, each with a state of its own that can be emptied, and the mirror as their operators configure it."""
 
+import base64
 import json
 import shutil
 import tempfile
@@ -18,8 +19,11 @@ _UNREACHABLE = "http://127.0.0.1:9"
 class Client(Protocol):
     """`registry` is the name under which the mirror is asked for images."""
 
-    async def pull(self, registry: str, image: str) -> None:
-        """Pull `image`, as `repository:tag`; raises `CommandError` with all that the client said."""
+    async def pull(self, registry: str, image: str, login: str = "") -> None:
+        """Pull `image`, as `repository:tag`, with a login as `name:password` where one is given.
+
+        Raises `CommandError` with all that the client said.
+        """
         ...
 
     async def digest(self, registry: str, image: str) -> str:
@@ -42,15 +46,17 @@ class Skopeo:
         self._home = directory / "skopeo"
         self._home.mkdir(parents=True)
         self._target = self._home / "image"
+        self._mirror = mirror
         self._place = "" if configured else mirror.removeprefix("http://") + "/"
         self._conf = _registries_conf(self._home, mirror, registry)
 
-    async def pull(self, registry: str, image: str) -> None:
+    async def pull(self, registry: str, image: str, login: str = "") -> None:
         await self.empty()
         settings: list[str | Path] = ["--registries-conf", self._conf, "--insecure-policy"]
         words: list[str | Path] = ["copy", "--quiet", "--all", "--src-tls-verify=false"]
         source = f"docker://{self._place}{registry}/{image}"
-        await run("skopeo", *settings, *words, source, f"dir:{self._target}")
+        env = _logged_in(self._home, self._mirror, login)
+        await run("skopeo", *settings, *words, source, f"dir:{self._target}", env=env)
 
     async def digest(self, registry: str, image: str) -> str:
         """Every blob that was copied is looked at, too."""
@@ -72,11 +78,14 @@ class Containers:
         self._home = directory / program
         self._home.mkdir(parents=True)
         self._run = runroot
+        self._mirror = mirror
+        self._login: dict[str, str] = {}
         self._conf = _registries_conf(self._home, mirror, registry)
         self._policy = self._home / "policy.json"
         self._policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
 
-    async def pull(self, registry: str, image: str) -> None:
+    async def pull(self, registry: str, image: str, login: str = "") -> None:
+        self._login = _logged_in(self._home, self._mirror, login)
         await self._ask("pull", "--quiet", "--signature-policy", self._policy, f"{registry}/{image}")
 
     async def digest(self, registry: str, image: str) -> str:
@@ -87,10 +96,19 @@ class Containers:
         where: list[str | Path] = ["--root", self._home / "root", "--runroot", self._run, "--storage-driver", "vfs"]
         if self._program == "podman":
             where += ["--cgroup-manager", "cgroupfs", "--events-backend", "none"]
-        return await run(self._program, *where, *words, env={"CONTAINERS_REGISTRIES_CONF": str(self._conf)})
+        env = {"CONTAINERS_REGISTRIES_CONF": str(self._conf), **self._login}
+        return await run(self._program, *where, *words, env=env)
 
     async def empty(self) -> None:
         shutil.rmtree(self._home / "root", ignore_errors=True)
+
+
+def _logged_in(directory: Path, mirror: str, login: str) -> dict[str, str]:
+    """What `skopeo login` and `podman login` write, for the mirror."""
+    file = directory / "auth.json"
+    auths = {mirror.partition("://")[2]: {"auth": base64.b64encode(login.encode()).decode()}} if login else {}
+    file.write_text(json.dumps({"auths": auths}))
+    return {"REGISTRY_AUTH_FILE": str(file)}
 
 
 def _registries_conf(directory: Path, mirror: str, registry: str) -> Path:
@@ -121,9 +139,9 @@ class Containerd:
     async def ctr(self, *words: str) -> str:
         return await run("ctr", "--address", self._socket, *words)
 
-    async def pull(self, registry: str, image: str) -> None:
-        hosts = ["--hosts-dir", str(self._hosts), "--snapshotter", "native"]
-        await self.ctr("images", "pull", *hosts, f"{registry}/{image}")
+    async def pull(self, registry: str, image: str, login: str = "") -> None:
+        words = ["--hosts-dir", str(self._hosts), "--snapshotter", "native", *(["--user", login] if login else [])]
+        await self.ctr("images", "pull", *words, f"{registry}/{image}")
 
     async def digest(self, registry: str, image: str) -> str:
         listed = await self.ctr("images", "list", f"name=={registry}/{image}")

@@ -44,14 +44,16 @@ def certificates(directory: Path) -> Certificates:
 
 
 class TokenServer:
-    """`async with TokenServer(certificates, "me", "secret") as tokens:` — gives tokens to this login only.
+    """`async with TokenServer(certificates, "me", "secret") as tokens:` — gives tokens to this login.
 
-    The password is an identity token as well. `issued` counts, `last` is the last token; `life` is in seconds, `told`
-    is what clients are told where that differs; both may be changed at any time.
+    And to anybody for what is `public`. The password is an identity token as well. `issued` counts, `last` is the last
+    token; `life` is in seconds, `told` is what clients are told where that differs; all may be changed at any time.
     """
 
     def __init__(self, certificates: Certificates, username: str, password: str) -> None:
         self.username, self.password = username, password
+        self.public: tuple[str, ...] = ()
+        """Repositories."""
         self.life = 300
         self.told: int | None = None
         self.issued = 0
@@ -86,8 +88,12 @@ class TokenServer:
             scopes = str(form["scope"]).split()
         else:
             login = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
-            known = request.headers.get("Authorization") == f"Basic {login}"
+            given = request.headers.get("Authorization")
+            known = given == f"Basic {login}"
             scopes = request.query.getall("scope", [])
+            if given is None:
+                known = bool(self.public)
+                scopes = [scope for scope in scopes if scope.split(":")[1] in self.public]
         if not known:
             return web.json_response({"details": "who are you?"}, status=401)
         self.issued += 1
