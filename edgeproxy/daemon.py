@@ -16,7 +16,7 @@ from functools import cache, partial
 from aiohttp import ClientSession, web
 from yarl import URL
 
-from edgeproxy.access.callers import Callers
+from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
@@ -61,6 +61,7 @@ from edgeproxy.sections import TokenConfig
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.units import is_loopback
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
@@ -107,7 +108,7 @@ class Daemon:
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
         addresses = _addresses(config)
-        admission = self._admission(config, registries)
+        self.admission = admission = self._admission(config, registries)
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
         challenges = _challenges(config)
@@ -141,6 +142,10 @@ class Daemon:
         await self.store.close()
         await self.catalog.close()
         self._checks.shutdown(wait=False, cancel_futures=True)
+
+    async def allow_operator(self, authorization: str) -> None:
+        """Raises the `Refusal` of who is none."""
+        self.admission.operate(await self.callers.identify(Asking(authorization)))
 
     async def _look_at_users(self) -> None:
         self.callers.refresh()
@@ -237,7 +242,8 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
         server = PullServer(daemon.service, traffic)
-        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches()), access_log=None)
+        allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
+        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), allow), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
             loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """Durations, sizes, rates and addresses, as people write them."""
 
 import re
+from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -81,6 +82,14 @@ def parse_address(value: object) -> tuple[str, int]:
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise ValueError(f'{value!r} is not an address: write host:port, as in "0.0.0.0:5000"')
     return host.strip("[]") or "0.0.0.0", int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address, or a name, that is listened on."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]

@@ -4,14 +4,17 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from edgeproxy.admin.guard import Allow, guard
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.metrics import Metrics
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def admin_app(metrics: Metrics, ready: Callable[[], Awaitable[str]], prefetch: PrefetchRequests) -> web.Application:
-    """`ready` really reads the store, and says what is wrong; nothing is ""."""
+def admin_app(
+    metrics: Metrics, ready: Callable[[], Awaitable[str]], prefetch: PrefetchRequests, allow: Allow | None = None
+) -> web.Application:
+    """`ready` really reads the store, and says what is wrong; nothing is "". `allow`: where others reach this, too."""
 
     async def healthz(request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -23,7 +26,7 @@ def admin_app(metrics: Metrics, ready: Callable[[], Awaitable[str]], prefetch: P
     async def scrape(request: web.Request) -> web.Response:
         return web.Response(body=metrics.render(), headers={"Content-Type": METRICS_TYPE})
 
-    app = web.Application()
+    app = web.Application(middlewares=[guard(allow)] if allow else [])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)

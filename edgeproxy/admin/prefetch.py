@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from edgeproxy.admin.problems import problem
 from edgeproxy.oci.errors import Refusal
 from edgeproxy.oci.reference import Reference
 
@@ -31,7 +32,7 @@ class PrefetchRequests:
             images, platforms = _read(await request.read())
             references = [self._parse(image) for image in images]
         except (ValueError, Refusal) as error:
-            return _problem(error.message if isinstance(error, Refusal) else str(error))
+            return problem(400, error.message if isinstance(error, Refusal) else str(error))
         self._spawn(self._all(references, platforms), "prefetch")
         return web.json_response({"accepted": [str(reference) for reference in references]}, status=202)
 
@@ -56,9 +57,3 @@ def _read(body: bytes) -> tuple[list[str], list[str]]:
 
 def _are_words(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _problem(detail: str) -> web.Response:
-    """RFC 9457."""
-    problem = {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": detail}
-    return web.json_response(problem, status=400, content_type="application/problem+json")

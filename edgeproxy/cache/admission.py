@@ -85,6 +85,12 @@ class Admission:
         if self._logins and (caller.trouble or (guarded and caller is NOBODY)):
             raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in")
 
+    def operate(self, caller: Caller) -> None:
+        """Raises `Unauthorized` or `Denied` for who is no operator."""
+        verdict = decide(caller.identity, Role.OPERATOR, "", Visibility.PRIVATE, False, self._bindings)
+        if not verdict.allowed:
+            raise self._refusal(caller, "the proxy's operation", verdict)
+
     async def learn(self, repository: Repository, path: str) -> None:
         """Have it known whether it is public, before the link is cut. Raises `Denied` as `permit` does."""
         self.permit(repository)
@@ -108,12 +114,12 @@ class Admission:
         lent.set(own)
         return True
 
-    def _refusal(self, caller: Caller, repository: Repository, verdict: Verdict) -> Refusal:
-        own = caller.login_for(repository.registry)
+    def _refusal(self, caller: Caller, what: Repository | str, verdict: Verdict) -> Refusal:
+        own = caller.login_for(what.registry) if isinstance(what, Repository) else None
         trouble = caller.trouble or ("upstream refuses this login" if own is not None else "")
         self._traffic.refused["login" if trouble else verdict.reason.name.lower()] += 1
         because = f"{verdict.reason.value}; {trouble}" if trouble else verdict.reason.value
-        log.info("refused to %s: %s: %s", caller.identity, repository, because)
+        log.info("refused to %s: %s: %s", caller.identity, what, because)
         if self._logins and not caller.identity.name:
-            return Unauthorized(f"{repository} is not for everybody here: {because}; log in")
-        return Denied(f"{repository} is not for {caller.identity} here: {because}; ask the operator for [[access]]")
+            return Unauthorized(f"{what} is not for everybody here: {because}; log in")
+        return Denied(f"{what} is not for {caller.identity} here: {because}; ask the operator for [[access]]")
