@@ -1,4 +1,4 @@
-"""python -m loadtests [hot|cold|catalogue|wan|all]"""
+"""python -m loadtests [hot|logins|cold|catalogue|wan|all]"""
 
 import asyncio
 import json
@@ -12,13 +12,15 @@ import click
 from loadtests.catalogue import catalogue
 from loadtests.cold import cold
 from loadtests.hot import hot
+from loadtests.logins import logins
 from loadtests.report import Result
 from loadtests.wan.scenario import PARTS, wan
 from tests.parts.processes import missing
 
-_SCENARIOS = ["hot", "cold", "catalogue", "wan"]
+_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan"]
 _NEEDED = {
     "hot": ["docker-registry", "nginx", "wrk"],
+    "logins": ["docker-registry", "wrk"],
     "cold": ["docker-registry", "nginx", "curl", "skopeo"],
     "wan": ["docker-registry", "nginx"],
 }
@@ -58,6 +60,8 @@ async def _measure(scenario: str, rounds: int, seconds: int, parts: Sequence[str
         place = Path(directory)
         if scenario == "hot":
             return await hot(place, rounds, seconds)
+        if scenario == "logins":
+            return await logins(place, rounds, seconds)
         if scenario == "cold":
             return await cold(place, rounds)
         if scenario == "wan":

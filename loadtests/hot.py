@@ -92,14 +92,28 @@ async def _warm(contestant: Contestant, targets: Sequence[Target]) -> dict[str, 
 
 
 async def _load(contestant: Contestant, target: Target, size: int, seconds: int) -> float:
-    """Requests per second by wrk, one thread; anything but whole answers with 200 is a failure."""
-    load = ("-t1", f"-c{target.connections}", f"-d{seconds}s", "--timeout", "30s", "-s", _COUNT)
-    said = await run("wrk", *load, "-H", f"Accept: {OCI_MANIFEST}", _url(contestant, target))
-    counted = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
-    assert counted["errors"] == 0, f"{contestant.name}, {target.name}: {said}"
-    assert counted["bytes"] > counted["requests"] * size, f"{contestant.name}, {target.name} cut short: {said}"
+    """Requests per second; anything but whole answers with 200 is a failure."""
+    name = f"{contestant.name}, {target.name}"
+    counted = await _wrk(name, _url(contestant, target), seconds, target.connections)
+    assert counted["bytes"] > counted["requests"] * size, f"{name} cut short: {counted}"
     whole = counted["bytes"] / size if size == _BIG else counted["requests"]  # so few are whole that parts count
     return float(whole / (counted["microseconds"] / 1e6))
+
+
+async def load(name: str, url: str, seconds: int, *fields: str) -> float:
+    """Requests per second with these header fields; anything but answers with 200 is a failure."""
+    counted = await _wrk(name, url, seconds, 16, *fields)
+    return counted["requests"] / (counted["microseconds"] / 1e6)
+
+
+async def _wrk(name: str, url: str, seconds: int, connections: int, *fields: str) -> dict[str, int]:
+    """What wrk counts in its one thread."""
+    load = ("-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", _COUNT)
+    headers = [word for line in (f"Accept: {OCI_MANIFEST}", *fields) for word in ("-H", line)]
+    said = await run("wrk", *load, *headers, url)
+    counted: dict[str, int] = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
+    assert counted["errors"] == 0, f"{name}: {said}"
+    return counted
 
 
 @asynccontextmanager
