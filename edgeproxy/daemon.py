@@ -48,6 +48,7 @@ from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
+from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.remote.allowance import Allowance
 from edgeproxy.remote.budget import Budget
@@ -145,7 +146,13 @@ class Daemon:
 
     async def allow_operator(self, authorization: str) -> None:
         """Raises the `Refusal` of who is none."""
-        self.admission.operate(await self.callers.identify(Asking(authorization)))
+        caller = await self.callers.identify(Asking(authorization))
+        try:
+            self.admission.operate(caller)
+        except Forbidden as refusal:
+            self._traffic.refused[refusal.reason] += 1
+            log.info("refused to %s on the admin listener: %s", caller.identity, refusal.message)
+            raise
 
     async def _look_at_users(self) -> None:
         self.callers.refresh()
@@ -162,7 +169,7 @@ class Daemon:
         )
         bindings = [rule.binding() for rule in config.access]
         permitted = Permitted(config.fetch.allow, config.fetch.deny)
-        return Admission(visibilities, bindings, permitted, self._traffic, logins=config.auth.takes_logins)
+        return Admission(visibilities, bindings, permitted, logins=config.auth.takes_logins)
 
     def _callers(self, config: Config, addresses: Addresses) -> Callers:
         auth = config.auth

@@ -161,7 +161,8 @@ class Addresses:
         if registry not in self._registries:
             raise Denied(
                 f'{registry} is not configured here, and this is no open proxy: add [registry."{registry}"] '
-                f"to the configuration, or use one of {', '.join(sorted(self._registries))}"
+                f"to the configuration, or use one of {', '.join(sorted(self._registries))}",
+                "unconfigured",
             )
         return registry
 

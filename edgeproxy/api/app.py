@@ -19,7 +19,7 @@ from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.api.token import LARGEST_FORM, TokenEndpoint
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import Refusal, RequestInvalid, RouteUnknown, SizeInvalid, Unauthorized
+from edgeproxy.oci.errors import Forbidden, Refusal, RequestInvalid, RouteUnknown, SizeInvalid, Unauthorized
 from edgeproxy.oci.passage import passed
 
 log = logging.getLogger(__name__)
@@ -81,13 +81,19 @@ class PullServer(web.Server):
             caller = await pull.callers.identify(Asking(headers.get("Authorization", ""), _presented(request)))
             return await pull.answer(ask, method, headers, caller)
         except Refusal as refusal:
-            self._traffic.errors[refusal.code] += 1
+            self._note(refusal, request)
             ways = service.challenges.fields(host, repository_of(ask)) if isinstance(refusal, Unauthorized) else ()
             return reply_with_refusal(refusal, ask, method == "HEAD", ways)
         except Exception:
             log.exception("a bug, met by %s %s", method, request.path)
             self._traffic.errors["UNKNOWN"] += 1
             return reply_with_refusal(Refusal("a bug in the proxy; its log says more"), ask, method == "HEAD")
+
+    def _note(self, refusal: Refusal, request: web.BaseRequest) -> None:
+        self._traffic.errors[refusal.code] += 1
+        if isinstance(refusal, Forbidden):
+            self._traffic.refused[refusal.reason] += 1
+            log.info("refused to %s: %s %s: %s", request.remote, request.method, request.path, refusal.message)
 
     def count(self, reply: Reply, seconds: float) -> None:
         about = (reply.registry, reply.kind, reply.outcome)

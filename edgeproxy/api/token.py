@@ -42,7 +42,7 @@ class TokenEndpoint:
             credentials = parse_basic(given) if scheme.lower() == "basic" else None
         caller = await self._callers.log_in(credentials) if credentials else NOBODY
         if caller.trouble and not ask.scopes:
-            raise Unauthorized(f"{caller.trouble}: log in with another")
+            raise Unauthorized(f"{caller.trouble}: log in with another", "login")
         return self._reply(NOBODY if caller.trouble else caller, ask)
 
     def _reply(self, caller: Caller, ask: TokenAsk) -> Reply:

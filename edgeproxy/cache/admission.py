@@ -1,18 +1,15 @@
 """Whether something may be done with a repository: what `access` decides, with the facts that it takes."""
 
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
 from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.access.roles import Binding, Permitted, Verdict, Visibility, decide
 from edgeproxy.cache.visibility import Visibilities
-from edgeproxy.metrics import Traffic
 from edgeproxy.oci.credentials import lent
 from edgeproxy.oci.errors import Denied, Refusal, Unauthorized
 from edgeproxy.oci.reference import Repository
 
-log = logging.getLogger(__name__)
 _REMEMBERED = 1.0
 """Seconds for which hits of the same caller in the same repository need no decision of their own."""
 
@@ -25,7 +22,6 @@ class Admission:
         visibilities: Visibilities,
         bindings: Sequence[Binding],
         permitted: Permitted,
-        traffic: Traffic,
         *,
         logins: bool = False,
     ) -> None:
@@ -33,7 +29,6 @@ class Admission:
         self._visibilities = visibilities
         self._bindings = bindings
         self._permitted = permitted
-        self._traffic = traffic
         self._logins = logins
         self._open: set[tuple[Caller, Repository]] = set()
         self._open_until = 0.0
@@ -60,8 +55,7 @@ class Admission:
     def permit(self, repository: Repository) -> None:
         """Raises `Denied` for what may not be had at all, whoever asks."""
         if str(repository) not in self._permitted:
-            self._traffic.refused["unlisted"] += 1
-            raise Denied(f"{repository} may not be had here: the operator's lists ([fetch]) leave it out")
+            raise Denied(f"{repository} may not be had here: the operator's lists ([fetch]) leave it out", "unlisted")
 
     async def admit(self, caller: Caller, repository: Repository, path: str, role: Role = Role.PULLER) -> None:
         """Raises `Unauthorized` or `Denied`, or where upstream has to be asked and cannot, the `Refusal` that says why.
@@ -83,7 +77,7 @@ class Admission:
     def welcome(self, caller: Caller, *, guarded: bool) -> None:
         """Whether somebody gets past `/v2/`: raises `Unauthorized` where a login is wrong, or wanted and not there."""
         if self._logins and (caller.trouble or (guarded and caller is NOBODY)):
-            raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in")
+            raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in", "login")
 
     def operate(self, caller: Caller) -> None:
         """Raises `Unauthorized` or `Denied` for who is no operator."""
@@ -117,9 +111,8 @@ class Admission:
     def _refusal(self, caller: Caller, what: Repository | str, verdict: Verdict) -> Refusal:
         own = caller.login_for(what.registry) if isinstance(what, Repository) else None
         trouble = caller.trouble or ("upstream refuses this login" if own is not None else "")
-        self._traffic.refused["login" if trouble else verdict.reason.name.lower()] += 1
         because = f"{verdict.reason.value}; {trouble}" if trouble else verdict.reason.value
-        log.info("refused to %s: %s: %s", caller.identity, what, because)
+        reason = "login" if trouble else verdict.reason.name.lower()
         if self._logins and not caller.identity.name:
-            return Unauthorized(f"{what} is not for everybody here: {because}; log in")
-        return Denied(f"{what} is not for {caller.identity} here: {because}; ask the operator for [[access]]")
+            return Unauthorized(f"{what} is not for everybody here: {because}; log in", reason)
+        return Denied(f"{what} is not for {caller.identity} here: {because}; ask the operator for [[access]]", reason)

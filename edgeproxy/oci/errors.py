@@ -70,19 +70,27 @@ class RouteUnknown(Refusal):
 class Unsupported(Refusal):
     code, status = "UNSUPPORTED", 405
 
-    def __init__(self, message: str, allowed: str = "GET, HEAD") -> None:
+    def __init__(self, message: str, allowed: str = "GET, HEAD", *, retry_after: float | None = None) -> None:
         """`allowed`: the methods that are supported there."""
-        super().__init__(message)
+        super().__init__(message, retry_after=retry_after)
         self.allowed = allowed
 
 
-class Unauthorized(Refusal):
+class Forbidden(Refusal):
+    """Not for whoever asks; `reason` is the word that it is counted by."""
+
+    def __init__(self, message: str, reason: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.reason = reason
+
+
+class Unauthorized(Forbidden):
     """A login may help: the answer says which (RFC 9110, section 11.6.1)."""
 
     code, status = "UNAUTHORIZED", 401
 
 
-class Denied(Refusal):
+class Denied(Forbidden):
     code, status = "DENIED", 403
 
 

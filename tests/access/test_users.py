@@ -74,6 +74,11 @@ async def test_any_password_is_compared_as_htpasswd_does(
     assert not await users.check(Credentials("alice", f"y{password}"))
 
 
+async def test_a_hash_that_bcrypt_does_not_take_is_nobodys(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
+    users = Users(written(tmp_path, f"alice:$2b$99{hashed('a')[6:]}\n"), threads)
+    assert not await users.check(Credentials("alice", "a"))
+
+
 async def test_a_changed_file_is_read_again(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
     users = Users(written(tmp_path, f"alice:{hashed('a')}\nbob:{hashed('b')}\n"), threads)
     before = users.mark("alice")

@@ -51,7 +51,8 @@ def test_one_challenge_is_one_that_clients_understand() -> None:
     assert (scheme, says["realm"], says["scope"]) == ("bearer", "http://edge/token", "repository:x:pull")
 
 
-async def test_who_may_not_is_told_how_to_log_in(proxy: Proxy) -> None:
+async def test_who_may_not_is_told_how_to_log_in(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     digest = Digest.of(b"none")
     for target in (
         MANIFEST,
@@ -65,6 +66,7 @@ async def test_who_may_not_is_told_how_to_log_in(proxy: Proxy) -> None:
         expected = {"realm": "http://edge/token", "service": "a.test", "scope": "repository:a.test/team/app:pull"}
         assert (scheme, says) == ("bearer", expected)
     assert proxy.traffic.refused == {"denied": 4}
+    assert f"refused to 127.0.0.1: GET {MANIFEST}: a.test/team/app is not for everybody here" in caplog.text
 
 
 async def test_what_is_for_everybody_is_never_challenged(proxy: Proxy) -> None:
@@ -134,6 +136,7 @@ async def test_a_wrong_login_gets_no_token_or_one_of_nobodys(proxy: Proxy, scope
         answer, said = await token_of(proxy, login, f"/token?service=a.test{scope}")
         if not scope:
             assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
+            assert proxy.traffic.refused["login"]
             continue
         assert answer.status == 200
         assert (await proxy.ask(MANIFEST, authorization(f"Bearer {said}"))).status == 401

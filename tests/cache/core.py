@@ -102,7 +102,7 @@ class Core:
         visibilities = Visibilities(
             self.catalog, keepers, self.clock, self.spawn, 3600.0, offline=offline, pass_through=pass_through
         )
-        return Admission(visibilities, bindings, permitted, self.traffic, logins=logins)
+        return Admission(visibilities, bindings, permitted, logins=logins)
 
     def _measured(self, name: str, shelf: Shelf) -> Measured:
         upstream = MemoryUpstream(name, shelf)
