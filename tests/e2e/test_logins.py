@@ -12,13 +12,14 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from tests.parts.authorities import Certificates, certificates
 from tests.parts.clients import client
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery, Pusher, digest_of
 from tests.parts.processes import need, wait_until
 from tests.parts.registry import DockerRegistry
 from tests.parts.relay import Fault, RecordingRelay
-from tests.parts.tokens import Certificates, TokenServer, certificates
+from tests.parts.tokens import TokenServer
 from tests.parts.tunnels import Tunnels
 
 SECRET = "not for the log"
