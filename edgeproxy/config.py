@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from edgeproxy.access.certificates import By
 from edgeproxy.access.identity import Role
 from edgeproxy.access.roles import Binding, Subjects
 from edgeproxy.lines import line_of
@@ -28,6 +29,7 @@ from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
 from edgeproxy.remote.windows import Terms
+from edgeproxy.tls import Encryption, Mtls, server_context
 from edgeproxy.units import Address, Duration, Percentage, Rate, Share, Size, TimeWindow
 
 KNOWN_REGISTRIES = {
@@ -63,6 +65,35 @@ class LinkConfig(_Section):
 
     def terms(self) -> Terms:
         return Terms(self.budget, self.burst, self.windows)
+
+
+class TlsConfig(_Section):
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    mtls: Mtls = "off"
+    identity: By = "subject"
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        if self.certificate is None and (self.key or self.client_ca or self.mtls != "off"):
+            raise ValueError("there is no TLS without certificate: name it, too")
+        if (self.client_ca is None) != (self.mtls == "off"):
+            raise ValueError('mtls = "optional" or "required" and client_ca need each other: write both, or neither')
+        return self
+
+    def encryption(self) -> Encryption | None:
+        if self.certificate is None:
+            return None
+        return Encryption(self.certificate, self.key, self.client_ca, self.mtls)
+
+    def check_files(self) -> None:
+        """What cannot be used is told now, not by the first handshake. Raises `ConfigError`."""
+        try:
+            if (encryption := self.encryption()) is not None:
+                server_context(encryption)
+        except CertificateInvalid as error:
+            raise ConfigError(str(error)) from error
 
 
 class UpstreamConfig(_Section):
@@ -223,6 +254,7 @@ class Config(_Section):
     log_level: str = "info"
     cache: CacheConfig = CacheConfig()
     timeout: TimeoutConfig = TimeoutConfig()
+    tls: TlsConfig = TlsConfig()
     link: LinkConfig = LinkConfig()
     registry: dict[str, RegistryConfig] = Field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
@@ -299,6 +331,10 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
         Proxies(environment)
     except ProxyInvalid as error:
         raise ConfigError(str(error)) from error
+    try:
+        config.tls.check_files()
+    except ConfigError as error:
+        raise ConfigError(f"{file}: tls.{error}") from error
     for name, registry in config.registry.items():
         for number, upstream in enumerate(registry.upstream):
             try:
@@ -330,6 +366,7 @@ def _keys_beside(path: Sequence[str | int]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "cache": CacheConfig,
         "timeout": TimeoutConfig,
+        "tls": TlsConfig,
         "link": LinkConfig,
         "rule": RuleConfig,
         "access": AccessConfig,

@@ -8,8 +8,7 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from aiohttp import ClientSession, web
@@ -39,6 +38,7 @@ from edgeproxy.config import Config, UpstreamConfig
 from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
+from edgeproxy.listener import CannotStart, listening
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.remote.allowance import Allowance
@@ -52,14 +52,11 @@ from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, t
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.tls import Certificates
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
 _DEFAULT_SHARE = 0.8
-
-
-class CannotStart(Exception):
-    """Why the daemon cannot run here, and what to do about it."""
 
 
 class Daemon:
@@ -194,16 +191,20 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
     async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        certificates = _certificates(config)
+        server = PullServer(daemon.pull, traffic, config.tls.identity)
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches()), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
-        async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
+        encrypted = certificates.context if certificates else None
+        async with listening(admin, config.admin, "admin"), listening(pulls, config.listen, "listen", encrypted):
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
-            loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, reload))
+            loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, certificates, reload))
             for job in daemon.jobs():
                 supervisor.start(job)
+            if certificates is not None:
+                supervisor.start(Job("certificates", certificates.step, every=5.0, delay=5.0))
             _notify("READY=1")
             log.info(
                 "pulls on %s:%d, health and metrics on %s:%d, data in %s",
@@ -229,32 +230,30 @@ def _build(config: Config, supervisor: Supervisor, session: ClientSession, traff
         ) from error
 
 
-def _reload(daemon: Daemon, server: PullServer, reload: Callable[[], Config]) -> None:
+def _certificates(config: Config) -> Certificates | None:
+    encryption = config.tls.encryption()
     try:
-        daemon.configure(reload())
+        return Certificates(encryption) if encryption is not None else None
+    except CertificateInvalid as error:
+        raise CannotStart(f"tls.{error}") from error
+
+
+def _reload(
+    daemon: Daemon, server: PullServer, certificates: Certificates | None, reload: Callable[[], Config]
+) -> None:
+    try:
+        config = reload()
+        daemon.configure(config)
     except Exception as error:
         log.error("the configuration stays as it was: %s", error)
         return
-    server.pull = daemon.pull
-    log.info("configuration read again; listen, admin, data, memory and timeouts take effect at the next start")
-
-
-@asynccontextmanager
-async def _listening(runner: web.BaseRunner, address: tuple[str, int], key: str) -> AsyncIterator[None]:
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, *address, backlog=1024, reuse_address=True).start()
-        except OSError as error:
-            # asyncio words a failed bind at length; a failed look-up has a number of its own, and its own words.
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            raise CannotStart(
-                f"cannot listen on {address[0]}:{address[1]} ({key}): {reason}; "
-                f"set {key}, or EDGEPROXY_{key.upper()}, to another address"
-            ) from error
-        yield
-    finally:
-        await runner.cleanup()
+    server.pull, server.identity = daemon.pull, config.tls.identity
+    encryption = config.tls.encryption()
+    if certificates is not None and encryption is not None:
+        certificates.renew(encryption)
+    log.info(
+        "configuration read again; listen (TLS or not), admin, data, memory and timeouts take effect at the next start"
+    )
 
 
 def _limits(config: Config, store: DiskStore) -> Limits:

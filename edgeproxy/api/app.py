@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
+from edgeproxy.access.certificates import By, presented
 from edgeproxy.api import fields
 from edgeproxy.api.address import Ask
 from edgeproxy.api.front import Front, write_at_once
@@ -29,9 +30,10 @@ _QUIET = logging.getLogger("edgeproxy.http")
 class PullServer(web.Server):
     """Makes a connection for every client; serves `Pull`."""
 
-    def __init__(self, pull: Pull, traffic: Traffic) -> None:
+    def __init__(self, pull: Pull, traffic: Traffic, identity: By = "subject") -> None:
+        """`identity` is the name that counts in a client's certificate."""
         super().__init__(self._handle, access_log=None, keepalive_timeout=_IDLE, logger=_QUIET)
-        self.pull = pull
+        self.pull, self.identity = pull, identity
         """May be exchanged while requests are under way."""
         self._traffic = traffic
 
@@ -89,18 +91,26 @@ def end(request: web.BaseRequest) -> None:
 class Connection(RequestHandler):
     """aiohttp's connection, with hits answered at the front and errors in the specification's words."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_socket", "presented")
 
     def __init__(self, server: PullServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._parser = Front(self._parser, self, server)  # type: ignore[assignment]
         self._socket = -1
+        self.presented = ""
+        """The name that the client has proven by a certificate."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(self._manager, PullServer)
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        self._socket = connection.fileno()
+        self.presented = presented(transport.get_extra_info("peercert") or {}, self._manager.identity)
+        if transport.get_extra_info("sslcontext") is None:
+            self._socket = connection.fileno()
+        else:
+            transport.set_write_buffer_limits(_UNSENT)
 
     def is_idle(self) -> bool:
         """Whether an answer may go out now: none is being made, and the client has taken what went before."""
@@ -114,8 +124,8 @@ class Connection(RequestHandler):
         )
 
     def write_at_once(self, head: bytes, body: bytes) -> None:
-        """Past the transport, whose buffer is empty, as far as the kernel takes it."""
-        rest = write_at_once(self._socket, head, body)
+        """Past the transport, whose buffer is empty, as far as the kernel takes it; under TLS through it."""
+        rest = write_at_once(self._socket, head, body) if self._socket >= 0 else head + body
         if rest and self.transport is not None:
             self.transport.write(rest)
         self._next_keepalive_close_time = self._loop.time() + _IDLE

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,14 +21,18 @@ from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository
 from edgeproxy.remote.registry import Timeouts, new_session
+from edgeproxy.tls import Certificates, Encryption
 from tests.api.wire import Parsed, request, response, responses
 from tests.fakes.loopback import Loopback
 from tests.fakes.shelf import Shelf
-from tests.parts.processes import wait_until
+from tests.parts.authorities import Authority
+from tests.parts.processes import need, wait_until
 
 _SEND_BUFFER = 64 * 1024
 """Bytes, less than most: a large answer is never taken by the kernel at once."""
 HERE = Repository("a.test", "team/app")
+PLAIN_AND_TLS = pytest.mark.parametrize("proxy", ["plain", "TLS"], indirect=True)
+"""What is sent past the transport to others is sent through it under TLS."""
 
 
 class Proxy(NamedTuple):
@@ -37,6 +42,8 @@ class Proxy(NamedTuple):
     traffic: Traffic
     handled: list[str]
     """The targets that got past the front."""
+    trusting: ssl.SSLContext | None = None
+    """For a client, where it has to speak TLS."""
 
     async def keeps(self, *contents: bytes) -> None:
         """A blob is kept after its last byte was sent: wait until these are."""
@@ -45,7 +52,7 @@ class Proxy(NamedTuple):
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.trusting)
         try:
             yield reader, writer
         finally:
@@ -68,6 +75,10 @@ class Proxy(NamedTuple):
     async def ask_front(self, target: str, *fields: str, method: str = "GET") -> Parsed:
         """The answer on a connection that stays open, as the front needs it."""
         async with self.connected() as (reader, writer):
+            if self.trusting is not None:  # what comes with the end of a handshake finds nobody waiting yet
+                writer.write(request("/v2/"))
+                await response(reader)
+                self.handled.remove("/v2/")
             writer.write(request(target, *fields, method=method))
             return await response(reader, head_only=method == "HEAD")
 
@@ -84,9 +95,23 @@ def _watched(server: PullServer) -> list[str]:
     return handled
 
 
+@pytest.fixture(scope="session")
+def encryption(tmp_path_factory: pytest.TempPathFactory) -> Encryption:
+    need("openssl")
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    signed = authority.signs("server", "IP:127.0.0.1")
+    return Encryption(signed.certificate, signed.key, authority.certificate, "optional")
+
+
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
+async def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Proxy]:
+    """Speaks TLS where a test is marked `PLAIN_AND_TLS`."""
     shelf, traffic = Shelf(), Traffic()
+    context = trusting = None
+    if getattr(request, "param", "plain") == "TLS":
+        encryption: Encryption = request.getfixturevalue("encryption")
+        context = Certificates(encryption).context
+        trusting = ssl.create_default_context(cafile=str(encryption.client_ca))
     async with (
         Loopback(shelf, "a.test").listening() as upstream,
         new_session(Timeouts()) as session,
@@ -105,9 +130,9 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
         await runner.setup()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=context).start()
         try:
-            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled)
+            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled, trusting)
         finally:
             await runner.cleanup()
             supervisor.stop()
