@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from edgeproxy.access.certificates import presented
 from edgeproxy.remote.transport import CertificateInvalid
 from edgeproxy.tls import Certificates, Encryption, doubt, server_context
 from tests.api.wire import request, responses
@@ -55,14 +56,15 @@ def mutual(parties: Parties, tmp_path: Path) -> Encryption:
 
 @asynccontextmanager
 async def listening(certificates: Certificates) -> AsyncIterator[int]:
-    """A listener that sends back what it hears."""
+    """A listener that tells whoever says a line who that is."""
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line)
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name = presented(writer.get_extra_info("peercert") or {}, "subject")
+        while await reader.readline():
+            writer.write(f"you are {name}\n".encode())
         writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=certificates.context)
+    server = await asyncio.start_server(tell, "127.0.0.1", 0, ssl=certificates.context)
     async with server:
         yield server.sockets[0].getsockname()[1]
 
@@ -77,20 +79,23 @@ def trusting(authority: Authority, shown: Signed | None = None, **settings: obje
 
 
 class Client:
-    """One connection that was shaken hands on and echoes; blocking, for a thread."""
+    """One connection that is answered; blocking, for a thread."""
 
     def __init__(self, port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
         connection = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket = context.wrap_socket(connection, server_hostname="127.0.0.1", session=session)
         try:
-            self.echoes()
+            self.name = self.asks()
         except BaseException:
             self.socket.close()
             raise
 
-    def echoes(self) -> None:
+    def asks(self) -> str:
+        """Who it is."""
         self.socket.sendall(b"hello\n")
-        assert self.socket.recv(100) == b"hello\n"
+        said = self.socket.recv(100).decode()
+        assert said.startswith("you are ")
+        return said.removeprefix("you are ").removesuffix("\n")
 
     def __enter__(self) -> "Client":
         return self
@@ -161,7 +166,8 @@ async def test_a_client_shows_a_certificate_where_it_has_to(parties: Parties, mu
     ours, unknown = trusting(parties.authority, parties.client), trusting(parties.authority, parties.other_client)
     nameless = trusting(parties.authority)
     async with listening(Certificates(mutual)) as port:
-        (await connect(port, ours)).socket.close()
+        with await connect(port, ours) as client:
+            assert client.name == "client"
         assert await refused(port, nameless) == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
         assert await refused(port, unknown) == "TLSV1_ALERT_UNKNOWN_CA"
     async with listening(Certificates(replace(mutual, mtls="optional"))) as port:
@@ -231,7 +237,7 @@ async def test_a_renewed_certificate_is_shown(parties: Parties, mutual: Encrypti
             await certificates.step()
             (await connect(port, new)).socket.close()
             assert await refused(port, old) == "CERTIFICATE_VERIFY_FAILED"
-            await asyncio.to_thread(client.echoes)
+            await asyncio.to_thread(client.asks)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -250,14 +256,14 @@ async def test_who_is_of_a_removed_authority_is_let_in_no_more(
     async with listening(certificates) as port:
         with await connect(port, ours) as first:
             with await connect(port, ours, first.socket.session) as again:
-                assert again.socket.session_reused
+                assert (again.socket.session_reused, again.name) == (True, "client")
             assert "UNKNOWN_CA" in await refused(port, others)
             mutual.client_ca.write_bytes(parties.other.certificate.read_bytes())
             await certificates.step()
             assert "UNKNOWN_CA" in await refused(port, ours, first.socket.session)
             assert "UNKNOWN_CA" in await refused(port, ours)
             (await connect(port, others)).socket.close()
-            await asyncio.to_thread(first.echoes)
+            await asyncio.to_thread(first.asks)
 
 
 async def test_a_broken_file_changes_nothing_and_is_told_once(

@@ -38,6 +38,7 @@ PLAIN_AND_TLS = pytest.mark.parametrize("proxy", ["plain", "TLS"], indirect=True
 class Proxy(NamedTuple):
     port: int
     daemon: Daemon
+    server: PullServer
     shelf: Shelf
     traffic: Traffic
     handled: list[str]
@@ -96,9 +97,13 @@ def _watched(server: PullServer) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def encryption(tmp_path_factory: pytest.TempPathFactory) -> Encryption:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     need("openssl")
-    authority = Authority(tmp_path_factory.mktemp("authority"))
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def encryption(authority: Authority) -> Encryption:
     signed = authority.signs("server", "IP:127.0.0.1")
     return Encryption(signed.certificate, signed.key, authority.certificate, "optional")
 
@@ -132,7 +137,7 @@ async def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
         await web.SockSite(runner, listener, ssl_context=context).start()
         try:
-            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled, trusting)
+            yield Proxy(runner.addresses[0][1], daemon, server, shelf, traffic, handled, trusting)
         finally:
             await runner.cleanup()
             supervisor.stop()
