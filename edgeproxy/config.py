@@ -27,7 +27,8 @@ from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
 from edgeproxy.remote.windows import Terms
-from edgeproxy.sections import AccessConfig, AuthConfig, Section
+from edgeproxy.sections import AccessConfig, AuthConfig, Section, TlsConfig
+from edgeproxy.tls import server_context
 from edgeproxy.units import Address, Duration, Percentage, Rate, Share, Size, TimeWindow
 
 KNOWN_REGISTRIES = {
@@ -204,6 +205,7 @@ class Config(Section):
     log_level: str = "info"
     cache: CacheConfig = CacheConfig()
     timeout: TimeoutConfig = TimeoutConfig()
+    tls: TlsConfig = TlsConfig()
     link: LinkConfig = LinkConfig()
     registry: dict[str, RegistryConfig] = Field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
@@ -243,7 +245,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_who(self) -> Self:
         about = next((rule for rule in self.access if rule.is_about_names), None)
-        if about is not None and not self.auth.takes_logins:
+        if about is not None and not self.auth.takes_logins and self.tls.mtls == "off":
             raise ValueError(
                 f"access: a rule is about {', '.join(about.to)}, and nobody can log in: add [auth] htpasswd"
             )
@@ -291,6 +293,11 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
         Proxies(environment)
     except ProxyInvalid as error:
         raise ConfigError(str(error)) from error
+    try:
+        if (encryption := config.tls.encryption()) is not None:
+            server_context(encryption)
+    except CertificateInvalid as error:
+        raise ConfigError(f"{file}: tls.{error}") from error
     for name, registry in config.registry.items():
         for number, upstream in enumerate(registry.upstream):
             try:

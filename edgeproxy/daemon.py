@@ -1,19 +1,13 @@
 """Builds every part and runs them; the only module that knows the concrete classes."""
 
-import asyncio
-import contextlib
 import logging
 import os
-import resource
-import signal
-import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from functools import cache, partial
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from yarl import URL
 
 from edgeproxy.access.callers import Asking, Callers
@@ -21,10 +15,9 @@ from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
 from edgeproxy.access.verifier import Verifier, read_certificates, read_key_set
-from edgeproxy.admin.app import admin_app
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
-from edgeproxy.api.app import PullServer, Service
+from edgeproxy.api.app import Service
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.token import TokenEndpoint
@@ -47,6 +40,7 @@ from edgeproxy.config import Config, UpstreamConfig
 from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
+from edgeproxy.listener import CannotStart
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
@@ -56,23 +50,18 @@ from edgeproxy.remote.docker_config import docker_config, server_of
 from edgeproxy.remote.logins import Login, Source, given
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.programs import command, credential_helper
-from edgeproxy.remote.registry import Registry, Timeouts, new_session
+from edgeproxy.remote.registry import Registry, Timeouts
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
 from edgeproxy.sections import TokenConfig
 from edgeproxy.store.catalog import Catalog
-from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
+from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
-from edgeproxy.units import is_loopback
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
 _DEFAULT_SHARE = 0.8
 _CHECKS = 2
 """Passwords that are checked at the same time."""
-
-
-class CannotStart(Exception):
-    """Why the daemon cannot run here, and what to do about it."""
 
 
 class Daemon:
@@ -115,7 +104,7 @@ class Daemon:
         challenges = _challenges(config)
         pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
-        self.service = Service(pull, tokens, challenges)
+        self.service = Service(pull, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
 
@@ -231,87 +220,6 @@ class Daemon:
         ]
 
 
-async def run(config: Config, reload: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart`."""
-    try:
-        await _run(config, reload)
-    except ExceptionGroup as group:
-        if len(group.exceptions) == 1 and isinstance(group.exceptions[0], CannotStart):
-            raise group.exceptions[0] from None
-        raise
-
-
-async def _run(config: Config, reload: Callable[[], Config]) -> None:
-    _raise_file_limit()
-    traffic, stop = Traffic(), asyncio.Event()
-    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
-    async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
-        supervisor = Supervisor(group, SystemClock(), traffic)
-        daemon = _build(config, supervisor, session, traffic)
-        server = PullServer(daemon.service, traffic)
-        allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
-        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), allow), access_log=None)
-        pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
-        async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop.set)
-            loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, reload))
-            for job in daemon.jobs():
-                supervisor.start(job)
-            _notify("READY=1")
-            log.info(
-                "pulls on %s:%d, health and metrics on %s:%d, data in %s",
-                *config.listen,
-                *config.admin,
-                config.data,
-            )
-            await stop.wait()
-            _notify("STOPPING=1")
-            log.info("stopping: requests under way have %g s to end", config.timeout.drain)
-        supervisor.stop()
-        await daemon.close()
-
-
-def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> Daemon:
-    try:
-        return Daemon(config, supervisor, session, traffic)
-    except FormatUnknown as error:
-        raise CannotStart(str(error)) from error
-    except OSError as error:
-        raise CannotStart(
-            f"{config.data} cannot be used: {error}; set data, or EDGEPROXY_DATA, to another directory"
-        ) from error
-
-
-def _reload(daemon: Daemon, server: PullServer, reload: Callable[[], Config]) -> None:
-    try:
-        daemon.configure(reload())
-    except Exception as error:
-        log.error("the configuration stays as it was: %s", error)
-        return
-    server.exchange(daemon.service)
-    log.info("configuration read again; listen, admin, data, memory and timeouts take effect at the next start")
-
-
-@asynccontextmanager
-async def _listening(runner: web.BaseRunner, address: tuple[str, int], key: str) -> AsyncIterator[None]:
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, *address, backlog=1024, reuse_address=True).start()
-        except OSError as error:
-            # asyncio words a failed bind at length; a failed look-up has a number of its own, and its own words.
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-            raise CannotStart(
-                f"cannot listen on {address[0]}:{address[1]} ({key}): {reason}; "
-                f"set {key}, or EDGEPROXY_{key.upper()}, to another address"
-            ) from error
-        yield
-    finally:
-        await runner.cleanup()
-
-
 def _limits(config: Config, store: DiskStore) -> Limits:
     """The default budget is decided once, at the first start: what was free then does not count what is held now."""
     free, disk = store.free()
@@ -363,6 +271,7 @@ def _challenges(config: Config) -> Challenges:
     auth = config.auth
     return Challenges(
         logins=auth.takes_logins,
+        secure=config.tls.certificate is not None,
         realm=auth.token.realm or auth.realm,
         service=auth.token.service,
         basic=auth.token.is_given and auth.htpasswd is not None,
@@ -401,20 +310,3 @@ def _contexts(upstream: UpstreamConfig, made: Callable[..., ssl.SSLContext]) -> 
 def _addresses(config: Config) -> Addresses:
     hosts = {host.lower(): name for name, registry in config.registry.items() for host in registry.hosts}
     return Addresses(list(config.registry), hosts, config.default_registry)
-
-
-def _raise_file_limit() -> None:
-    """Every client takes a descriptor or two; the soft limit of many systems is 1024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)), where it asks to be told."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
-        channel.connect("\0" + address[1:] if address.startswith("@") else address)
-        channel.send(state.encode())

@@ -1,12 +1,14 @@
-"""Sections of the configuration that say who may what."""
+"""Sections of the configuration that say who may what, and how clients reach us."""
 
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from edgeproxy.access.certificates import By
 from edgeproxy.access.identity import Role
 from edgeproxy.access.roles import Binding, Subjects
+from edgeproxy.tls import Encryption, Mtls
 from edgeproxy.units import Duration
 
 RoleName = Literal["puller", "pusher", "replicator", "operator"]
@@ -63,6 +65,27 @@ class TokenConfig(Section):
     @property
     def is_given(self) -> bool:
         return self.keys is not None or self.certificates is not None
+
+
+class TlsConfig(Section):
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    mtls: Mtls = "off"
+    identity: By = "subject"
+
+    @model_validator(mode="after")
+    def _check_certificates(self) -> Self:
+        if self.certificate is None and (self.key or self.client_ca or self.mtls != "off"):
+            raise ValueError("there is no TLS without certificate: name it, too")
+        if (self.client_ca is None) != (self.mtls == "off"):
+            raise ValueError('mtls = "optional" or "required" and client_ca need each other: write both, or neither')
+        return self
+
+    def encryption(self) -> Encryption | None:
+        if self.certificate is None:
+            return None
+        return Encryption(self.certificate, self.key, self.client_ca, self.mtls)
 
 
 class AuthConfig(Section):

@@ -10,6 +10,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from edgeproxy.access.callers import Asking
+from edgeproxy.access.certificates import By, presented
 from edgeproxy.api import fields
 from edgeproxy.api.address import Ask, TokenAsk
 from edgeproxy.api.challenge import Challenges
@@ -27,6 +28,8 @@ _IDLE = 120.0
 _UNSENT = 64 * 1024
 """Bytes of a body that the kernel holds before it may send them. More would go out with the client's acknowledgements,
 on its processor and not on ours (a third slower on loopback), and lie in memory for every slow client."""
+_LAST_BYTES = 5.0
+"""Seconds for a client to take what lies in memory for it when the daemon ends."""
 _QUIET = logging.getLogger("edgeproxy.http")
 
 
@@ -36,6 +39,8 @@ class Service(NamedTuple):
     pull: Pull
     tokens: TokenEndpoint | None
     challenges: Challenges
+    identity: By = "subject"
+    """The name that counts in a client's certificate."""
 
 
 class PullServer(web.Server):
@@ -52,6 +57,13 @@ class PullServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._kwargs)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """As aiohttp's, which counts as sent what is in a transport: under TLS that may be the end of a body."""
+        leaving = [each.gone for each in self.connections if isinstance(each, Connection) and each.gone is not None]
+        await super().shutdown(timeout)
+        if leaving:
+            await asyncio.wait(leaving, timeout=_LAST_BYTES)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
@@ -133,20 +145,34 @@ def end(request: web.BaseRequest) -> None:
 class Connection(RequestHandler):
     """aiohttp's connection, with hits answered at the front and errors in the specification's words."""
 
-    __slots__ = ("_socket", "presented")
+    __slots__ = ("_socket", "gone", "presented")
 
     def __init__(self, server: PullServer, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._parser = Front(self._parser, self, server)  # type: ignore[assignment]
         self._socket = -1
         self.presented = ""
-        """The name in the client's certificate; empty without one."""
+        """The name that the client has proven by a certificate."""
+        self.gone: asyncio.Future[None] | None = None
+        """Under TLS: done when the client has all that was sent, or has left."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        assert isinstance(self._manager, PullServer)
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        self._socket = connection.fileno()
+        self.presented = presented(transport.get_extra_info("peercert") or {}, self._manager.service.identity)
+        if transport.get_extra_info("sslcontext") is None:
+            self._socket = connection.fileno()
+        else:
+            transport.set_write_buffer_limits(_UNSENT)
+            self.gone = self._loop.create_future()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.gone is not None:
+            self.gone.set_result(None)
 
     def is_idle(self) -> bool:
         """Whether an answer may go out now: none is being made, and the client has taken what went before."""
@@ -160,8 +186,8 @@ class Connection(RequestHandler):
         )
 
     def write_at_once(self, head: bytes, body: bytes) -> None:
-        """Past the transport, whose buffer is empty, as far as the kernel takes it."""
-        rest = write_at_once(self._socket, head, body)
+        """Past the transport, whose buffer is empty, as far as the kernel takes it; under TLS through it."""
+        rest = write_at_once(self._socket, head, body) if self._socket >= 0 else head + body
         if rest and self.transport is not None:
             self.transport.write(rest)
         self._next_keepalive_close_time = self._loop.time() + _IDLE

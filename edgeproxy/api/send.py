@@ -16,6 +16,8 @@ from edgeproxy.interfaces import InMemory, OnDisk, Span
 from edgeproxy.oci.errors import Refusal
 
 log = logging.getLogger(__name__)
+_PIECE = 128 * 1024
+"""Bytes that are encrypted at once: less costs more processor, more lies in memory for every slow client."""
 
 
 class BrokenOff(ConnectionError):
@@ -30,7 +32,7 @@ async def send(request: web.BaseRequest, reply: Reply, past_disk: PassThrough) -
         response = _response(reply)
         await response.prepare(request)
         if isinstance(reply.body, OnDisk):
-            await _sendfile(request, reply.body, reply.span)
+            await _send_file(request, reply.body, reply.span, response)
         else:
             await _send_growing(request, reply.body, reply.span, past_disk, response)
         return response
@@ -61,21 +63,40 @@ class _Descriptor:
         return self._fd
 
 
-async def _sendfile(request: web.BaseRequest, file: OnDisk, span: Span) -> None:
+async def _send_file(request: web.BaseRequest, file: OnDisk, span: Span, response: web.StreamResponse) -> None:
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client left")
-    start = span.start + _sendfile_at_once(transport, file.fd, span)
-    if start < span.stop:
-        loop = asyncio.get_running_loop()
-        start += await loop.sendfile(transport, _Descriptor(file.fd), start, span.stop - start)  # type: ignore[arg-type]
+    if transport.get_extra_info("sslcontext") is not None:
+        start = await _send_pieces(file.fd, span, response)
+    else:
+        start = await _sendfile(transport, file.fd, span)
     if start < span.stop:
         raise BrokenOff(f"a file ended {span.stop - start} bytes early")
 
 
+async def _sendfile(transport: asyncio.Transport, fd: int, span: Span) -> int:
+    """Returns where the file ended, if that is short of the span's end."""
+    start = span.start + _sendfile_at_once(transport, fd, span)
+    if start < span.stop:
+        loop = asyncio.get_running_loop()
+        start += await loop.sendfile(transport, _Descriptor(fd), start, span.stop - start)  # type: ignore[arg-type]
+    return start
+
+
+async def _send_pieces(fd: int, span: Span, response: web.StreamResponse) -> int:
+    """What goes out encrypted has to be read. Returns as `_sendfile`."""
+    start = span.start
+    while start < span.stop and (piece := os.pread(fd, min(_PIECE, span.stop - start), start)):
+        await response.write(piece)
+        start += len(piece)
+        await asyncio.sleep(0)  # a client as fast as we are would never let anybody else in
+    return start
+
+
 def _sendfile_at_once(transport: asyncio.Transport, fd: int, span: Span) -> int:
     """Bytes that the kernel takes without a wait: often all, and the event loop's sendfile costs more than that."""
-    if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+    if transport.get_write_buffer_size():
         return 0
     try:
         return os.sendfile(transport.get_extra_info("socket").fileno(), fd, span.start, span.length)
@@ -87,7 +108,7 @@ async def _send_growing(
     request: web.BaseRequest, boarding: Boarding, span: Span, past_disk: PassThrough, response: web.StreamResponse
 ) -> None:
     try:
-        position = await _send_as_it_grows(request, boarding, span)
+        position = await _send_as_it_grows(request, boarding, span, response)
         if position < span.stop:
             async with aclosing(past_disk(boarding.flight, boarding.file.fd, position)) as pieces:
                 async for piece in pieces:
@@ -102,7 +123,9 @@ async def _send_growing(
         raise BrokenOff(f"upstream ended {span.stop - position} bytes early")
 
 
-async def _send_as_it_grows(request: web.BaseRequest, boarding: Boarding, span: Span) -> int:
+async def _send_as_it_grows(
+    request: web.BaseRequest, boarding: Boarding, span: Span, response: web.StreamResponse
+) -> int:
     """Each reader at its own pace: what there is goes out by sendfile, then it waits for more.
 
     Returns where it stopped, short of the span's end where the disk took no more.
@@ -112,7 +135,7 @@ async def _send_as_it_grows(request: web.BaseRequest, boarding: Boarding, span: 
         while position < span.stop:
             ready = min(await boarding.flight.ready(position), span.stop)
             if ready > position:
-                await _sendfile(request, boarding.file, Span(position, ready))
+                await _send_file(request, boarding.file, Span(position, ready), response)
                 position = ready
     except Spilled:
         log.debug("past the disk from byte %d of %s on", position, boarding.flight.pinned)

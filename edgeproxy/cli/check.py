@@ -6,10 +6,14 @@ from pathlib import Path
 import click
 
 from edgeproxy.cli.options import config_option, configured
+from edgeproxy.tls import doubt
 
 
 @click.command()
 @config_option
 def check(file: Path | None) -> None:
     """Validate the configuration and print it as it takes effect, secrets blanked."""
-    click.echo(json.dumps(configured(file).effective(), indent=2))
+    config = configured(file)
+    if (encryption := config.tls.encryption()) is not None and (doubted := doubt(encryption)):
+        click.echo(f"warning: tls.certificate: clients will not believe {encryption.certificate}: {doubted}", err=True)
+    click.echo(json.dumps(config.effective(), indent=2))

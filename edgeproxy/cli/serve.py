@@ -7,7 +7,8 @@ import click
 
 from edgeproxy import logs
 from edgeproxy.cli.options import config_option, configured
-from edgeproxy.daemon import CannotStart, run
+from edgeproxy.listener import CannotStart
+from edgeproxy.process import run
 
 
 @click.command()

@@ -102,17 +102,27 @@ def tls(ca_file: Path | None, client_cert: Path | None = None, client_key: Path 
     """The system's authorities and those of a file; a certificate of our own. Raises `CertificateInvalid`."""
     context = ssl.create_default_context()
     if ca_file is not None:
-        with _told_of("ca_file", ca_file, "certificates"):
-            ca_file.read_bytes()  # says why it cannot be read
-            context.load_verify_locations(ca_file)
+        trust(context, "ca_file", ca_file)
     if client_cert is not None:
-        if client_key is not None:
-            with _told_of("client_key", client_key, "a key"):
-                client_key.read_bytes()
-        with _told_of("client_cert", client_cert, "a certificate and its key, which has no password"):
-            client_cert.read_bytes()
-            context.load_cert_chain(client_cert, client_key, password=lambda: b"")
+        show(context, "client_cert", client_cert, "client_key", client_key)
     return context
+
+
+def trust(context: ssl.SSLContext, key: str, authorities: Path) -> None:
+    """Verify others by these authorities, which `key` of the configuration names. Raises `CertificateInvalid`."""
+    with _told_of(key, authorities, "certificates"):
+        authorities.read_bytes()  # says why it cannot be read
+        context.load_verify_locations(authorities)
+
+
+def show(context: ssl.SSLContext, key: str, certificate: Path, key_of_key: str, private: Path | None) -> None:
+    """Show others this certificate; its private key may be in the same file. Raises `CertificateInvalid`."""
+    if private is not None:
+        with _told_of(key_of_key, private, "a key"):
+            private.read_bytes()
+    with _told_of(key, certificate, "a certificate and its key, which has no password"):
+        certificate.read_bytes()
+        context.load_cert_chain(certificate, private, password=lambda: b"")
 
 
 @contextmanager

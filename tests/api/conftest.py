@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,23 +22,30 @@ from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository
 from edgeproxy.remote.registry import Timeouts, new_session
+from edgeproxy.tls import Certificates, Encryption
 from tests.api.wire import Parsed, request, response, responses
 from tests.fakes.loopback import Loopback
 from tests.fakes.shelf import Shelf
-from tests.parts.processes import wait_until
+from tests.parts.authorities import Authority
+from tests.parts.processes import need, wait_until
 
 _SEND_BUFFER = 64 * 1024
 """Bytes, less than most: a large answer is never taken by the kernel at once."""
 HERE = Repository("a.test", "team/app")
+PLAIN_AND_TLS = pytest.mark.parametrize("proxy", ["plain", "TLS"], indirect=True)
+"""What is sent past the transport to others is sent through it under TLS."""
 
 
 class Proxy(NamedTuple):
     port: int
     daemon: Daemon
+    server: PullServer
     shelf: Shelf
     traffic: Traffic
     handled: list[str]
     """The targets that got past the front."""
+    trusting: ssl.SSLContext | None = None
+    """For a client, where it has to speak TLS."""
 
     async def keeps(self, *contents: bytes) -> None:
         """A blob is kept after its last byte was sent: wait until these are."""
@@ -46,7 +54,7 @@ class Proxy(NamedTuple):
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.trusting)
         try:
             yield reader, writer
         finally:
@@ -69,6 +77,10 @@ class Proxy(NamedTuple):
     async def ask_front(self, target: str, *fields: str, method: str = "GET") -> Parsed:
         """The answer on a connection that stays open, as the front needs it."""
         async with self.connected() as (reader, writer):
+            if self.trusting is not None:  # what comes with the end of a handshake finds nobody waiting yet
+                writer.write(request("/v2/"))
+                await response(reader)
+                self.handled.remove("/v2/")
             writer.write(request(target, *fields, method=method))
             return await response(reader, head_only=method == "HEAD")
 
@@ -85,16 +97,36 @@ def _watched(server: PullServer) -> list[str]:
     return handled
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    need("openssl")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def encryption(authority: Authority) -> Encryption:
+    signed = authority.signs("server", "IP:127.0.0.1")
+    return Encryption(signed.certificate, signed.key, authority.certificate, "optional")
+
+
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
-    async with serving(tmp_path) as proxy:
+async def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Proxy]:
+    """Speaks TLS where a test is marked `PLAIN_AND_TLS`."""
+    encrypted = getattr(request, "param", "plain") == "TLS"
+    async with serving(tmp_path, encryption=request.getfixturevalue("encryption") if encrypted else None) as proxy:
         yield proxy
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, more: Mapping[str, Any] = MappingProxyType({})) -> AsyncIterator[Proxy]:
+async def serving(
+    tmp_path: Path, more: Mapping[str, Any] = MappingProxyType({}), encryption: Encryption | None = None
+) -> AsyncIterator[Proxy]:
     """`more`: of the configuration."""
     shelf, traffic = Shelf(), Traffic()
+    context = trusting = None
+    if encryption is not None:
+        context = Certificates(encryption).context
+        trusting = ssl.create_default_context(cafile=str(encryption.client_ca))
     async with (
         Loopback(shelf, "a.test").listening() as upstream,
         new_session(Timeouts()) as session,
@@ -114,9 +146,9 @@ async def serving(tmp_path: Path, more: Mapping[str, Any] = MappingProxyType({})
         await runner.setup()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=context).start()
         try:
-            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled)
+            yield Proxy(runner.addresses[0][1], daemon, server, shelf, traffic, handled, trusting)
         finally:
             await runner.cleanup()
             supervisor.stop()

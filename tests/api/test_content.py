@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_MANIFEST
 from edgeproxy.oci.reference import Pinned
-from tests.api.conftest import HERE, Proxy
+from tests.api.conftest import HERE, PLAIN_AND_TLS, Proxy
 from tests.api.wire import Parsed, request
 from tests.fakes.shelf import Fault
 
+pytestmark = PLAIN_AND_TLS
 Way = Literal["front", "memory", "disk", "miss", "growing"]
 WAYS: tuple[Way, ...] = ("front", "memory", "disk", "miss", "growing")
 SMALL, LARGE = bytes(range(250)) * 4, bytes(range(250)) * 8000

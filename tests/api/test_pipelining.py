@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeproxy.oci.digest import Digest
-from tests.api.conftest import HERE, Proxy
+from tests.api.conftest import HERE, PLAIN_AND_TLS, Proxy
 from tests.api.wire import Parsed, request, response
 from tests.fakes.shelf import Fault
 
+pytestmark = PLAIN_AND_TLS
 LAYERS = [bytes([number]) * size for number, size in enumerate((1, 1000, 200_000, 600_000))]
 PIECES = st.lists(st.integers(1, 400), max_size=12)
 
@@ -104,8 +105,9 @@ async def asked_in_pieces(proxy: Proxy, row: list[Asked], pieces: list[int]) -> 
         for asked in row:
             asked.check(await response(reader, head_only=asked.head_only))
         await speaking
-        writer.write_eof()
-        assert await asyncio.wait_for(reader.read(), 30) == b"", "more was said than was asked"
+        if writer.can_write_eof():
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(), 30) == b"", "more was said than was asked"
 
 
 async def test_any_row_in_any_pieces(proxy: Proxy) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.guarded import SECRET
+from tests.parts.authorities import Certificates, certificates
 from tests.parts.images import Gallery, push_gallery
 from tests.parts.processes import need
 from tests.parts.registry import DockerRegistry
 from tests.parts.relay import RecordingRelay
-from tests.parts.tokens import Certificates, TokenServer, certificates
+from tests.parts.tokens import TokenServer
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from urllib.parse import quote
 import aiohttp
 
 from tests.e2e.guarded import SECRET, behind_tokens, guarded
+from tests.parts.authorities import Certificates
 from tests.parts.clients import client
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery, Pusher, digest_of
 from tests.parts.processes import need, wait_until
 from tests.parts.registry import DockerRegistry
 from tests.parts.relay import Fault
-from tests.parts.tokens import Certificates, TokenServer
+from tests.parts.tokens import TokenServer
 from tests.parts.tunnels import Tunnels
 
 HELPER = """\

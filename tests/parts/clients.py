@@ -41,19 +41,20 @@ class Skopeo:
     Configured, the mirror stands in registries.conf, and references name the registry.
     """
 
-    def __init__(self, directory: Path, mirror: str, registry: str, configured: bool) -> None:
+    def __init__(self, directory: Path, mirror: str, registry: str, configured: bool, certs: Path | None) -> None:
         need("skopeo")
         self._home = directory / "skopeo"
         self._home.mkdir(parents=True)
         self._target = self._home / "image"
         self._mirror = mirror
-        self._place = "" if configured else mirror.removeprefix("http://") + "/"
+        self._place = "" if configured else mirror.partition("://")[2] + "/"
         self._conf = _registries_conf(self._home, mirror, registry)
+        self._trust = f"--src-cert-dir={certs}" if certs else "--src-tls-verify=false"
 
     async def pull(self, registry: str, image: str, login: str = "") -> None:
         await self.empty()
         settings: list[str | Path] = ["--registries-conf", self._conf, "--insecure-policy"]
-        words: list[str | Path] = ["copy", "--quiet", "--all", "--src-tls-verify=false"]
+        words: list[str | Path] = ["copy", "--quiet", "--all", self._trust]
         source = f"docker://{self._place}{registry}/{image}"
         env = _logged_in(self._home, self._mirror, login)
         await run("skopeo", *settings, *words, source, f"dir:{self._target}", env=env)
@@ -72,7 +73,9 @@ class Skopeo:
 class Containers:
     """podman and buildah: the mirror stands in registries.conf, again with the registry in the path."""
 
-    def __init__(self, program: str, directory: Path, runroot: str, mirror: str, registry: str) -> None:
+    def __init__(
+        self, program: str, directory: Path, runroot: str, mirror: str, registry: str, certs: Path | None
+    ) -> None:
         need(program)
         self._program = program
         self._home = directory / program
@@ -81,12 +84,13 @@ class Containers:
         self._mirror = mirror
         self._login: dict[str, str] = {}
         self._conf = _registries_conf(self._home, mirror, registry)
+        self._trust = [f"--cert-dir={certs}"] if certs else []
         self._policy = self._home / "policy.json"
         self._policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
 
     async def pull(self, registry: str, image: str, login: str = "") -> None:
         self._login = _logged_in(self._home, self._mirror, login)
-        await self._ask("pull", "--quiet", "--signature-policy", self._policy, f"{registry}/{image}")
+        await self._ask("pull", "--quiet", *self._trust, "--signature-policy", self._policy, f"{registry}/{image}")
 
     async def digest(self, registry: str, image: str) -> str:
         named = await self._ask("images", "--digests", "--format", "{{.Digest}}", f"{registry}/{image}")
@@ -117,15 +121,18 @@ def _registries_conf(directory: Path, mirror: str, registry: str) -> Path:
     conf.write_text(
         f'[[registry]]\nprefix = "{registry}"\nlocation = "{_UNREACHABLE.removeprefix("http://")}"\n'
         "insecure = true\n"
-        f'[[registry.mirror]]\nlocation = "{mirror.removeprefix("http://")}/{registry}"\ninsecure = true\n'
+        f'[[registry.mirror]]\nlocation = "{mirror.partition("://")[2]}/{registry}"\n'
+        f"insecure = {'false' if mirror.startswith('https:') else 'true'}\n"
     )
     return conf
 
 
 @contextmanager
-def containers(program: str, directory: Path, mirror: str, registry: str) -> Iterator[Containers]:
+def containers(
+    program: str, directory: Path, mirror: str, registry: str, certs: Path | None = None
+) -> Iterator[Containers]:
     with tempfile.TemporaryDirectory(prefix="run-") as runroot:  # podman takes no more than 50 characters
-        yield Containers(program, directory, runroot, mirror, registry)
+        yield Containers(program, directory, runroot, mirror, registry, certs)
 
 
 class Containerd:
@@ -156,13 +163,15 @@ class Containerd:
 
 
 @asynccontextmanager
-async def containerd(directory: Path, mirror: str, registry: str) -> AsyncIterator[Containerd]:
+async def containerd(
+    directory: Path, mirror: str, registry: str, certs: Path | None = None
+) -> AsyncIterator[Containerd]:
     need("containerd", "ctr")
     home = directory / "containerd"
     hosts = home / "certs.d"
     (hosts / registry).mkdir(parents=True)
     (hosts / registry / "hosts.toml").write_text(
-        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n'
+        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n{_of_host(certs)}'
     )
     config = home / "config.toml"
     config.write_text(
@@ -178,20 +187,33 @@ async def containerd(directory: Path, mirror: str, registry: str) -> AsyncIterat
         await process.stop()
 
 
+def _of_host(certs: Path | None) -> str:
+    if certs is None:
+        return ""
+    own = f'  client = [["{certs}/client.cert", "{certs}/client.key"]]\n' if (certs / "client.cert").exists() else ""
+    return f'  ca = "{certs}/ca.crt"\n{own}'
+
+
 CLIENTS = ("skopeo", "skopeo-configured", "podman", "buildah", "containerd")
 
 
 @asynccontextmanager
-async def client(name: str, directory: Path, mirror: str, registry: str) -> AsyncIterator[Client]:
-    """One of `CLIENTS`, which has pulled nothing yet."""
+async def client(
+    name: str, directory: Path, mirror: str, registry: str, certs: Path | None = None
+) -> AsyncIterator[Client]:
+    """One of `CLIENTS`, which has pulled nothing yet.
+
+    `certs` is for a mirror that speaks TLS: the files of a directory as Docker has it, `ca.crt` and, where the client
+    has a certificate, `client.cert` and `client.key`.
+    """
     match name:
         case "skopeo" | "skopeo-configured":
-            yield Skopeo(directory, mirror, registry, configured=name == "skopeo-configured")
+            yield Skopeo(directory, mirror, registry, name == "skopeo-configured", certs)
         case "podman" | "buildah":
-            with containers(name, directory, mirror, registry) as pulled:
+            with containers(name, directory, mirror, registry, certs) as pulled:
                 yield pulled
         case "containerd":
-            async with containerd(directory, mirror, registry) as daemon:
+            async with containerd(directory, mirror, registry, certs) as daemon:
                 yield daemon
         case _:
             raise ValueError(f"no client is called {name}")

@@ -4,43 +4,14 @@ import asyncio
 import base64
 import json
 import secrets
-import subprocess
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
+from tests.parts.authorities import Certificates, openssl
 from tests.parts.processes import free_port
-
-
-def openssl(*words: str | Path, inside: Path, said: bytes = b"") -> bytes:
-    done = subprocess.run(["openssl", *map(str, words)], cwd=inside, input=said, check=True, capture_output=True)
-    return done.stdout
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """An authority, and a certificate for 127.0.0.1 that it has signed."""
-
-    authority: Path
-    certificate: Path
-    key: Path
-
-
-def certificates(directory: Path) -> Certificates:
-    directory.mkdir(parents=True, exist_ok=True)
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
-    openssl(
-        *new, "-x509", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", inside=directory
-    )
-    openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", inside=directory)
-    (directory / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    signs = ("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
-    openssl(*signs, "-days", "2", "-extfile", "names", "-out", "server.pem", inside=directory)
-    return Certificates(directory / "ca.pem", directory / "server.pem", directory / "server.key")
 
 
 class TokenServer:

@@ -12,8 +12,8 @@ from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Unavailable
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Proxy, ProxyInvalid, Transport, tls
+from tests.parts.authorities import Certificates, certificates, openssl
 from tests.parts.processes import need
-from tests.parts.tokens import Certificates, certificates, openssl
 from tests.parts.tunnels import Tunnels
 from tests.remote.scripted import BODY, always, content, serving
 

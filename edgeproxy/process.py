@@ -1,0 +1,128 @@
+"""The daemon as a process: its sockets, the signals it heeds, and its end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+
+from aiohttp import ClientSession, web
+
+from edgeproxy.admin.app import admin_app
+from edgeproxy.api.app import PullServer
+from edgeproxy.clock import SystemClock
+from edgeproxy.config import Config
+from edgeproxy.daemon import Daemon
+from edgeproxy.jobs.supervise import Job, Supervisor
+from edgeproxy.listener import CannotStart, listening
+from edgeproxy.metrics import Traffic
+from edgeproxy.remote.registry import Timeouts, new_session
+from edgeproxy.remote.transport import CertificateInvalid
+from edgeproxy.store.disk import FormatUnknown
+from edgeproxy.tls import Certificates
+from edgeproxy.units import is_loopback
+
+log = logging.getLogger(__name__)
+
+
+async def run(config: Config, reload: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart`."""
+    try:
+        await _run(config, reload)
+    except ExceptionGroup as group:
+        if len(group.exceptions) == 1 and isinstance(group.exceptions[0], CannotStart):
+            raise group.exceptions[0] from None
+        raise
+
+
+async def _run(config: Config, reload: Callable[[], Config]) -> None:
+    _raise_file_limit()
+    traffic, stop = Traffic(), asyncio.Event()
+    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
+    async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
+        supervisor = Supervisor(group, SystemClock(), traffic)
+        daemon = _build(config, supervisor, session, traffic)
+        certificates = _certificates(config)
+        server = PullServer(daemon.service, traffic)
+        allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
+        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), allow), access_log=None)
+        pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
+        encrypted = certificates.context if certificates else None
+        async with listening(admin, config.admin, "admin"), listening(pulls, config.listen, "listen", encrypted):
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, certificates, reload))
+            for job in daemon.jobs():
+                supervisor.start(job)
+            if certificates is not None:
+                supervisor.start(Job("certificates", certificates.step, every=5.0, delay=5.0))
+            _notify("READY=1")
+            log.info(
+                "pulls on %s:%d, health and metrics on %s:%d, data in %s",
+                *config.listen,
+                *config.admin,
+                config.data,
+            )
+            await stop.wait()
+            _notify("STOPPING=1")
+            log.info("stopping: requests under way have %g s to end", config.timeout.drain)
+        supervisor.stop()
+        await daemon.close()
+
+
+def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> Daemon:
+    try:
+        return Daemon(config, supervisor, session, traffic)
+    except FormatUnknown as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(
+            f"{config.data} cannot be used: {error}; set data, or EDGEPROXY_DATA, to another directory"
+        ) from error
+
+
+def _certificates(config: Config) -> Certificates | None:
+    encryption = config.tls.encryption()
+    try:
+        return Certificates(encryption) if encryption is not None else None
+    except CertificateInvalid as error:
+        raise CannotStart(f"tls.{error}") from error
+
+
+def _reload(
+    daemon: Daemon, server: PullServer, certificates: Certificates | None, reload: Callable[[], Config]
+) -> None:
+    try:
+        config = reload()
+        daemon.configure(config)
+    except Exception as error:
+        log.error("the configuration stays as it was: %s", error)
+        return
+    server.exchange(daemon.service)
+    encryption = config.tls.encryption()
+    if certificates is not None and encryption is not None:
+        certificates.renew(encryption)
+    log.info(
+        "configuration read again; listen (TLS or not), admin, data, memory and timeouts take effect at the next start"
+    )
+
+
+def _raise_file_limit() -> None:
+    """Every client takes a descriptor or two; the soft limit of many systems is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)), where it asks to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.send(state.encode())
