@@ -123,5 +123,10 @@ async def test_what_is_private_is_for_whom_a_rule_names_by_the_name_in_its_certi
         ca: list[str | Path] = ["--cacert", certs / "ca.crt"]
         for directory, status in ((certs, "200"), (others[""], "403"), (others["other"], "403")):
             shown = (directory / "client.cert").exists()
-            own = ["--cert", directory / "client.cert", "--key", directory / "client.key"] if shown else []
-            assert await run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", *ca, *own, manifest) == status
+            own: list[str | Path] = ["--cert", directory / "client.cert", "--key", directory / "client.key"]
+            assert (
+                await run(
+                    "curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", *ca, *(own if shown else []), manifest
+                )
+                == status
+            )
