@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -182,8 +182,8 @@ class RuleConfig(_Section):
 
 
 class AccessConfig(_Section):
-    allow: Literal["puller"] | None = None
-    deny: Literal["puller"] | None = None
+    allow: Literal["puller", "pusher"] | None = None
+    deny: Literal["puller", "pusher"] | None = None
     on: tuple[str, ...] = ("*",)
 
     @model_validator(mode="after")
@@ -193,12 +193,19 @@ class AccessConfig(_Section):
         return self
 
     def binding(self) -> Binding:
-        return Binding(Role.PULLER, Subjects.parse(["*"]), self.on, deny=self.deny is not None)
+        role = Role[(self.allow or self.deny or "").upper()]
+        return Binding(role, Subjects.parse(["*"]), self.on, deny=self.deny is not None)
 
 
 class FetchConfig(_Section):
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
+
+
+class LimitsConfig(_Section):
+    uploads: Annotated[int, Field(ge=1)] = 1000
+    upload_age: Duration = 86400.0
+    upload_size: Size = 100 * 10**9
 
 
 class TimeoutConfig(_Section):
@@ -228,6 +235,7 @@ class Config(_Section):
     rule: tuple[RuleConfig, ...] = ()
     access: tuple[AccessConfig, ...] = ()
     fetch: FetchConfig = FetchConfig()
+    limits: LimitsConfig = LimitsConfig()
 
     @field_validator("log_level")
     @classmethod
@@ -334,6 +342,7 @@ def _keys_beside(path: Sequence[str | int]) -> list[str]:
         "rule": RuleConfig,
         "access": AccessConfig,
         "fetch": FetchConfig,
+        "limits": LimitsConfig,
     }
     section: type[BaseModel] = Config
     if len(path) > 1:

@@ -21,6 +21,7 @@ from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import PullServer
 from edgeproxy.api.pull import Pull
+from edgeproxy.api.push import Push
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
@@ -29,10 +30,12 @@ from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.uploads import UploadLimits, Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config, UpstreamConfig
@@ -52,6 +55,7 @@ from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, t
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, FormatUnknown, Layout, once
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.store.pushed import Pushed
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
@@ -63,7 +67,7 @@ class CannotStart(Exception):
 
 
 class Daemon:
-    """The parts, joined. What configuration decides is in `pull` and `room`; the rest outlives a reload."""
+    """The parts, joined. What configuration decides is in `pull`, `push` and `room`; the rest outlives a reload."""
 
     def __init__(self, config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> None:
         self._supervisor = supervisor
@@ -98,6 +102,10 @@ class Daemon:
         admission = _admission(config, catalog, registries, clock, spawn)
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         pull = Pull(addresses, library, listings, past_disk, admission, self.layout.name)
+        pushed = Pushed(catalog)
+        self.uploads = Uploads(_upload_limits(config), self.store, pushed, room, clock, self._traffic)
+        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)
+        self.push = Push(self.uploads, manifests, admission, config.timeout.idle)
         self.room, self.pull, self.addresses = room, pull, addresses
         self.prefetch = Prefetch(library, admission)
 
@@ -107,6 +115,7 @@ class Daemon:
             Job("carry over uses", self.accesses.carry_over, every=10.0, delay=10.0),
             Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
+            Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
         ]
 
@@ -135,6 +144,7 @@ class Daemon:
     def _gauges(self) -> list[Gauge | UpstreamGauge]:
         return [
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
+            Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
             Gauge(
                 "edgeproxy_cache_budget_bytes",
@@ -194,7 +204,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
     async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        server = PullServer(daemon.pull, daemon.push, traffic)
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches()), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
@@ -235,7 +245,7 @@ def _reload(daemon: Daemon, server: PullServer, reload: Callable[[], Config]) ->
     except Exception as error:
         log.error("the configuration stays as it was: %s", error)
         return
-    server.pull = daemon.pull
+    server.pull, server.push = daemon.pull, daemon.push
     log.info("configuration read again; listen, admin, data, memory and timeouts take effect at the next start")
 
 
@@ -264,6 +274,10 @@ def _limits(config: Config, store: DiskStore) -> Limits:
     if config.cache.budget is not None:
         return Limits(_bytes(config.cache.budget, disk), reserve)
     return Limits(int(once(store.layout.data / "BUDGET", str(int(free * _DEFAULT_SHARE)))), reserve)
+
+
+def _upload_limits(config: Config) -> UploadLimits:
+    return UploadLimits(config.limits.uploads, config.limits.upload_age, config.limits.upload_size)
 
 
 def _bytes(share: float, disk: int) -> int:

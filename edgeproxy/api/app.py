@@ -1,4 +1,4 @@
-"""The pull API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
+"""The registry API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
 
 import asyncio
 import logging
@@ -10,9 +10,11 @@ from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from edgeproxy.api import fields
-from edgeproxy.api.address import Ask
+from edgeproxy.api.address import Ask, Content, NewUpload, Upload
 from edgeproxy.api.front import Front, write_at_once
 from edgeproxy.api.pull import Pull, Reply, joined, reply_with_refusal
+from edgeproxy.api.push import Push, Request
+from edgeproxy.api.receive import Incoming
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import Refusal, RequestInvalid
@@ -27,11 +29,11 @@ _QUIET = logging.getLogger("edgeproxy.http")
 
 
 class PullServer(web.Server):
-    """Makes a connection for every client; serves `Pull`."""
+    """Makes a connection for every client; serves `Pull` and `Push`."""
 
-    def __init__(self, pull: Pull, traffic: Traffic) -> None:
+    def __init__(self, pull: Pull, push: Push, traffic: Traffic) -> None:
         super().__init__(self._handle, access_log=None, keepalive_timeout=_IDLE, logger=_QUIET)
-        self.pull = pull
+        self.pull, self.push = pull, push
         """May be exchanged while requests are under way."""
         self._traffic = traffic
 
@@ -55,8 +57,12 @@ class PullServer(web.Server):
         method = request.method
         try:
             ask = pull.parse(request.raw_path, request.headers.get("Host", ""))
-            pull.allow(method, request.headers)
+            pull.allow(ask, method, request.headers)
             passed.set(joined(request.headers, "CDN-Loop"))
+            if isinstance(ask, NewUpload | Upload) or (isinstance(ask, Content) and method == "PUT"):
+                incoming = Incoming(request, self.push.idle)
+                said = Request(method, request.raw_path, request.headers, incoming)
+                return await self.push.answer(ask, said)
             return await pull.answer(ask, method, request.headers)
         except Refusal as refusal:
             self._traffic.errors[refusal.code] += 1

@@ -63,8 +63,8 @@ def of_refusal(refusal: Refusal, *, asked_upstream: bool) -> Fields:
     ]
     if refusal.retry_after is not None:
         fields.append(("Retry-After", str(max(1, round(refusal.retry_after)))))
-    if refusal.status == 405:
-        fields.append(("Allow", "GET, HEAD"))
+    if refusal.status == 405 and isinstance(refusal.detail, dict):
+        fields.append(("Allow", refusal.detail["allow"]))
     if refusal.status == 416 and isinstance(refusal.detail, dict):
         fields.append(("Content-Range", f"bytes */{refusal.detail['size']}"))
     return tuple(fields)

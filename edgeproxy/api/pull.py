@@ -9,8 +9,21 @@ from urllib.parse import urlencode
 
 from multidict import MultiMapping
 
+from edgeproxy.access.identity import NOBODY, Role
 from edgeproxy.api import fields
-from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
+from edgeproxy.api.address import (
+    Addresses,
+    Ask,
+    Base,
+    Catalogue,
+    Content,
+    NewUpload,
+    PullAsk,
+    Referrers,
+    TagList,
+    Upload,
+    methods,
+)
 from edgeproxy.api.ranges import parse_range
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import HIT, Answer, Outcome, release
@@ -19,7 +32,7 @@ from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.interfaces import Content as Body
 from edgeproxy.interfaces import InMemory, Span
-from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, Unsupported, document
+from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, Unavailable, Unsupported, document, unknown
 from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed
 from edgeproxy.oci.reference import path_of
@@ -104,25 +117,28 @@ class Pull:
         self._admission = admission
         self._name = name
 
-    def allow(self, method: str, headers: Mapping[str, str]) -> None:
-        """Raises `Unsupported` for what is no pull, `LoopDetected` for a request that comes from here."""
-        if method not in ("GET", "HEAD"):
-            raise Unsupported(f"{method} is not supported: this proxy serves pulls, push to the registry itself")
+    def allow(self, ask: Ask, method: str, headers: Mapping[str, str]) -> None:
+        """Raises `Unsupported` for what cannot be done with it, `LoopDetected` for a request that comes from here."""
+        if method not in methods(ask):
+            raise Unsupported(f"{method} is not supported here", {"allow": ", ".join(methods(ask))})
+        self._refuse_loop(headers)
+
+    def _refuse_loop(self, headers: Mapping[str, str]) -> None:
         if has_passed(joined(headers, "CDN-Loop"), self._name):
             raise LoopDetected("this request has passed this proxy before: an upstream or mirror points back here")
 
     def at_hand(self, target: str, method: str, headers: Mapping[str, str], now: float) -> Reply | None:
         """The reply to a request for content that is in memory; `None` leaves it to `answer`."""
         ask = self.parse(target, headers.get("Host", ""))
-        if not isinstance(ask, Content):
+        if not isinstance(ask, Content) or method not in ("GET", "HEAD"):
             return None
-        self.allow(method, headers)
+        self._refuse_loop(headers)
         if not self._admission.at_once(ask.reference.repository, now):
             return None
         answer = self.library.at_hand(ask.kind, ask.reference, now)
         return answer and reply_with_content(ask, answer, headers, method == "HEAD")
 
-    async def answer(self, ask: Ask, method: str, headers: Mapping[str, str]) -> Reply:
+    async def answer(self, ask: PullAsk, method: str, headers: Mapping[str, str]) -> Reply:
         head_only = method == "HEAD"
         await self._admit(ask)
         match ask:
@@ -146,14 +162,14 @@ class Pull:
             case _:
                 assert_never(ask)
 
-    async def _admit(self, ask: Ask) -> None:
+    async def _admit(self, ask: PullAsk) -> None:
         match ask:
-            case Content(kind, reference, _):
-                await self._admission.admit(reference.repository, path_of(kind, reference))
+            case Content(kind, reference):
+                await self._admission.admit(NOBODY, reference.repository, path_of(kind, reference))
             case Referrers():
-                await self._admission.admit(ask.subject.repository, path_of("manifests", ask.subject))
+                await self._admission.admit(NOBODY, ask.subject.repository, path_of("manifests", ask.subject))
             case TagList():
-                await self._admission.admit(ask.repository, "tags/list")
+                await self._admission.admit(NOBODY, ask.repository, "tags/list")
             case Catalogue() | Base():
                 pass
             case _:
@@ -161,12 +177,24 @@ class Pull:
 
     async def _content(self, ask: Content, headers: Mapping[str, str], head_only: bool) -> Answer:
         if not _only_if_cached(headers):
-            return await (self.library.stat if head_only else self.library.get)(ask.kind, ask.reference)
+            return await (self._stat(ask) if head_only else self.library.get(ask.kind, ask.reference))
         answer = await self.library.held(ask.kind, ask.reference, time.time())
         if head_only:
             release(answer.content)
             return answer._replace(content=None)
         return answer
+
+    async def _stat(self, ask: Content) -> Answer:
+        """Whoever may push asks what is still to be pushed: all that cannot be had, upstream or not."""
+        try:
+            return await self.library.stat(ask.kind, ask.reference)
+        except Unavailable as trouble:
+            repository, path = ask.reference.repository, path_of(ask.kind, ask.reference)
+            try:
+                await self._admission.admit(NOBODY, repository, path, Role.PUSHER)
+            except Refusal:
+                raise trouble from None
+            raise unknown(ask.kind, ask.reference) from trouble
 
     async def _tags(self, ask: TagList, head_only: bool) -> Reply:
         page = await self._listings.tags(ask.repository, ask.last, ask.limit)
@@ -223,7 +251,7 @@ def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool) -> Re
     """The one place where errors become OCI JSON."""
     body = document(refusal)
     registry, kind = _about(ask)
-    came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog"))
+    came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog", "uploads"))
     length = ("Content-Length", str(len(body)))
     span = Span(0, 0 if head_only else len(body))
     return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error")
@@ -231,8 +259,10 @@ def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool) -> Re
 
 def _about(ask: Ask | None) -> tuple[str, str]:
     match ask:
-        case Content(kind, reference, _):
+        case Content(kind, reference):
             return reference.repository.registry, kind
+        case NewUpload() | Upload():
+            return ask.repository.registry, "uploads"
         case TagList():
             return ask.repository.registry, "tags"
         case Referrers():

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from edgeproxy.access.identity import ANONYMOUS, Role
+from edgeproxy.access.identity import ANONYMOUS, Caller, Identity, Role
 from edgeproxy.access.roles import Binding, Permitted, Verdict, Visibility, decide
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.cache.questions import Questions
@@ -79,20 +79,21 @@ class Admission:
         if str(repository) not in self._permitted:
             raise Denied(f"{repository} may not be pulled here: the operator's lists ([fetch]) leave it out")
 
-    async def admit(self, repository: Repository, path: str) -> None:
+    async def admit(self, caller: Caller, repository: Repository, path: str, role: Role = Role.PULLER) -> None:
         """Raises `Denied`, or where upstream has to be asked and cannot, the `Refusal` that says why.
 
         `path` is what is asked for in the repository, as in `Keeper.shows`.
         """
         self.permit(repository)
         known = self._known(repository)
-        verdict = self._decide(repository, known)
-        if not verdict.allowed and self._decide(repository, Visibility.PUBLIC).allowed and known is None:
-            verdict = self._decide(repository, await self._patiently(repository, path))
+        verdict = self._decide(repository, known, caller.identity, role)
+        public = self._decide(repository, Visibility.PUBLIC, caller.identity, role)
+        if not verdict.allowed and public.allowed and known is None:
+            verdict = self._decide(repository, await self._patiently(repository, path), caller.identity, role)
         elif self._is_old(repository):
             self._ask_behind(repository, path)
         if not verdict.allowed:
-            log.info("refused to %s: %s: %s", ANONYMOUS, repository, verdict.reason)
+            log.info("refused to %s: %s: %s", caller.identity, repository, verdict.reason)
             raise Denied(f"{repository} is not for everybody here: {verdict.reason}; ask the operator for [[access]]")
 
     async def learn(self, repository: Repository, path: str) -> None:
@@ -104,9 +105,15 @@ class Admission:
 
     # judging
 
-    def _decide(self, repository: Repository, visibility: Visibility | None) -> Verdict:
+    def _decide(
+        self,
+        repository: Repository,
+        visibility: Visibility | None,
+        identity: Identity = ANONYMOUS,
+        role: Role = Role.PULLER,
+    ) -> Verdict:
         seen = visibility or Visibility.PRIVATE
-        return decide(ANONYMOUS, Role.PULLER, str(repository), seen, proven=False, bindings=self._bindings)
+        return decide(identity, role, str(repository), seen, proven=False, bindings=self._bindings)
 
     def _known(self, repository: Repository) -> Visibility | None:
         seen = self._catalog.seen(repository)

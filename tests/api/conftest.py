@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -85,7 +85,13 @@ def _watched(server: PullServer) -> list[str]:
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
+def more() -> dict[str, Any]:
+    """Keys of the configuration that a module wants otherwise."""
+    return {}
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, more: dict[str, Any]) -> AsyncIterator[Proxy]:
     shelf, traffic = Shelf(), Traffic()
     async with (
         Loopback(shelf, "a.test").listening() as upstream,
@@ -97,9 +103,10 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
             "data": tmp_path / "data",
             "cache": {"budget": "100MB", "reserve": "0%"},
             "registry": {"a.test": {"default": True, "upstream": [{"url": str(upstream).rstrip("/")}]}},
+            **more,
         }
         daemon = Daemon(Config.model_validate(settings), supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        server = PullServer(daemon.pull, daemon.push, traffic)
         handled = _watched(server)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from edgeproxy.access.identity import Role
+from edgeproxy.access.identity import NOBODY, Role
 from edgeproxy.access.roles import Binding, Permitted, Subjects
 from edgeproxy.cache.admission import Admission
 from edgeproxy.oci.errors import Denied, NameUnknown, Unavailable
@@ -57,7 +57,7 @@ async def keeping(*, login: bool = True) -> AsyncIterator[tuple[Gatekeeper, Regi
 
 async def refusal(admission: Admission, repository: Repository, path: str = TAG) -> type[Exception] | None:
     try:
-        await admission.admit(repository, path)
+        await admission.admit(NOBODY, repository, path)
     except Exception as error:
         return type(error)
     return None
@@ -165,7 +165,7 @@ async def test_lists_are_before_all_rules(tmp_path: Path) -> None:
         rules = [Binding(Role.PULLER, EVERYBODY, ("*",))]
         admission = core.admission({}, rules, Permitted(deny=["ghcr.io/*"]))
         with pytest.raises(Denied, match=r"\[fetch\]"):
-            await admission.admit(OPEN, TAG)
+            await admission.admit(NOBODY, OPEN, TAG)
         assert not is_open(core, admission, OPEN)
 
 
