@@ -116,7 +116,7 @@ class Push:
 async def _whole(body: Body) -> bytes:
     received = bytearray()
     if (body.length or 0) <= LARGEST_MANIFEST:
-        while (chunk := await body.read()) and len(received) <= LARGEST_MANIFEST:
+        while len(received) <= LARGEST_MANIFEST and (chunk := await body.read()):
             received += chunk
     if max(len(received), body.length or 0) > LARGEST_MANIFEST:
         raise SizeInvalid(f"a manifest of more than {LARGEST_MANIFEST} bytes is not taken here")

@@ -42,7 +42,8 @@ class Skopeo:
         self._home = directory / "skopeo"
         self._home.mkdir(parents=True)
         self._target = self._home / "image"
-        self._place = "" if configured else mirror.removeprefix("http://") + "/"
+        self._mirror = mirror.removeprefix("http://")
+        self._place = "" if configured else f"{self._mirror}/"
         self._conf = _registries_conf(self._home, mirror, registry)
 
     async def pull(self, registry: str, image: str) -> None:
@@ -51,6 +52,12 @@ class Skopeo:
         words: list[str | Path] = ["copy", "--quiet", "--all", "--src-tls-verify=false"]
         source = f"docker://{self._place}{registry}/{image}"
         await run("skopeo", *settings, *words, source, f"dir:{self._target}")
+
+    async def push(self, registry: str, image: str) -> None:
+        """What was pulled last, all of its platforms, under another name."""
+        settings: list[str | Path] = ["--registries-conf", self._conf, "--insecure-policy"]
+        words: list[str | Path] = ["copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"]
+        await run("skopeo", *settings, *words, f"dir:{self._target}", f"docker://{self._mirror}/{registry}/{image}")
 
     async def digest(self, registry: str, image: str) -> str:
         """Every blob that was copied is looked at, too."""
@@ -72,12 +79,19 @@ class Containers:
         self._home = directory / program
         self._home.mkdir(parents=True)
         self._run = runroot
+        self._mirror = mirror.removeprefix("http://")
         self._conf = _registries_conf(self._home, mirror, registry)
         self._policy = self._home / "policy.json"
         self._policy.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
 
     async def pull(self, registry: str, image: str) -> None:
         await self._ask("pull", "--quiet", "--signature-policy", self._policy, f"{registry}/{image}")
+
+    async def push(self, source: str, registry: str, image: str) -> None:
+        """A pulled image, as `registry/repository:tag`, under another name."""
+        target = f"docker://{self._mirror}/{registry}/{image}"
+        words: list[str | Path] = ["push", "--quiet", "--tls-verify=false", "--signature-policy", self._policy]
+        await self._ask(*words, source, target)
 
     async def digest(self, registry: str, image: str) -> str:
         named = await self._ask("images", "--digests", "--format", "{{.Digest}}", f"{registry}/{image}")
@@ -125,6 +139,10 @@ class Containerd:
         hosts = ["--hosts-dir", str(self._hosts), "--snapshotter", "native"]
         await self.ctr("images", "pull", *hosts, f"{registry}/{image}")
 
+    async def push(self, source: str, registry: str, image: str) -> None:
+        """A pulled image, as `registry/repository:tag`, under another name."""
+        await self.ctr("images", "push", "--hosts-dir", str(self._hosts), f"{registry}/{image}", source)
+
     async def digest(self, registry: str, image: str) -> str:
         listed = await self.ctr("images", "list", f"name=={registry}/{image}")
         return listed.splitlines()[1].split()[2]
@@ -144,7 +162,7 @@ async def containerd(directory: Path, mirror: str, registry: str) -> AsyncIterat
     hosts = home / "certs.d"
     (hosts / registry).mkdir(parents=True)
     (hosts / registry / "hosts.toml").write_text(
-        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n'
+        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve", "push"]\n'
     )
     config = home / "config.toml"
     config.write_text(
