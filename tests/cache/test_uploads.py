@@ -3,6 +3,7 @@
 import asyncio
 import os
 from contextlib import AsyncExitStack, suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ from edgeproxy.oci.errors import (
     TooManyRequests,
     UploadBusy,
 )
-from edgeproxy.oci.reference import Pinned, Repository
+from edgeproxy.oci.manifest import OCI_MANIFEST
+from edgeproxy.oci.reference import Pinned, Repository, Tag
 from edgeproxy.store.catalog import Seen
 from tests.cache.core import HERE, NEAR, THERE, Core, Setting, running
+from tests.cache.test_cancelled import CancelledAt, is_sound
 from tests.fakes.bodies import Said, said
+from tests.fakes.shelf import image_manifest
 from tests.store.disks import small_disk
 from tests.store.stores import files_open_below, keep
 
@@ -355,3 +359,35 @@ async def test_a_manifest_that_is_pushed_as_a_blob_stays_a_manifest(tmp_path: Pa
         held = core.catalog.held(manifest)
         assert held is not None
         assert (held.needs, held.pinned, core.catalog.total()) == ((Digest.of(b"layer"),), True, len(BODY))
+
+
+async def test_cancelled_at_each_await_it_can_be_pushed_again(tmp_path: Path) -> None:
+    """Whatever is left is whole, or is gone on with."""
+    image = image_manifest(BODY, [b"layer"])
+    tag, layer = Tag(HERE, "1.0"), Pinned(HERE, Digest.of(b"layer"))
+
+    async def push_image(core: Core) -> None:
+        identity = core.uploads.begin(HERE)
+        await core.uploads.append(HERE, identity, said(BODY[:1000]), Span(0, 1000))
+        await core.uploads.finish(BLOB, identity, said(BODY[1000:]))
+        await push(core, layer, b"layer")
+        await core.manifests.put(tag, image, OCI_MANIFEST)
+
+    for nth in count(1):
+        async with running(tmp_path / str(nth), Setting(budget=12_000)) as core:
+            await keep(core.store, b"c" * 10_000)
+            cancelled = CancelledAt(nth)
+            with suppress(asyncio.CancelledError):
+                await asyncio.create_task(cancelled(push_image(core)))
+            await core.settled()
+            await is_sound(core)
+            assert all(session.writer is None for session in core.store.uploads.sessions.values())
+            record = core.catalog.tag(tag)
+            if record is not None:
+                assert (await core.get("manifests", tag))[0] == image
+            await push_image(core)
+            assert (await core.get("blobs", BLOB))[0] == BODY
+            assert core.first.asked == []
+        if not cancelled.struck:
+            break
+    assert nth > 10
