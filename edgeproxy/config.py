@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -183,6 +183,12 @@ class FetchConfig(Section):
     deny: tuple[str, ...] = ()
 
 
+class LimitsConfig(Section):
+    uploads: Annotated[int, Field(ge=1)] = 1000
+    upload_age: Duration = 86400.0
+    upload_size: Size = 100 * 10**9
+
+
 class TimeoutConfig(Section):
     connect: Duration = 5.0
     first_byte: Duration = 20.0
@@ -212,6 +218,7 @@ class Config(Section):
     auth: AuthConfig = AuthConfig()
     access: tuple[AccessConfig, ...] = ()
     fetch: FetchConfig = FetchConfig()
+    limits: LimitsConfig = LimitsConfig()
 
     @field_validator("log_level")
     @classmethod

@@ -20,6 +20,7 @@ from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.pull import Pull
+from edgeproxy.api.push import Push
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
@@ -29,10 +30,12 @@ from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.uploads import UploadLimits, Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
@@ -56,6 +59,7 @@ from edgeproxy.sections import TokenConfig
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.store.pushed import Pushed
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
@@ -103,8 +107,12 @@ class Daemon:
         self.callers = self._callers(config, addresses)
         challenges = _challenges(config)
         pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
+        pushed = Pushed(catalog)
+        self.uploads = Uploads(_upload_limits(config), self.store, pushed, room, clock, self._traffic)
+        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)
+        push = Push(self.uploads, manifests, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
-        self.service = Service(pull, tokens, challenges, config.tls.identity)
+        self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
 
@@ -115,6 +123,7 @@ class Daemon:
             Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
             Job("users", self._look_at_users, every=5.0, delay=5.0),
+            Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
         ]
 
@@ -178,6 +187,7 @@ class Daemon:
     def _gauges(self) -> list[Gauge | UpstreamGauge]:
         return [
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
+            Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
             Gauge(
                 "edgeproxy_cache_budget_bytes",
@@ -227,6 +237,10 @@ def _limits(config: Config, store: DiskStore) -> Limits:
     if config.cache.budget is not None:
         return Limits(_bytes(config.cache.budget, disk), reserve)
     return Limits(int(once(store.layout.data / "BUDGET", str(int(free * _DEFAULT_SHARE)))), reserve)
+
+
+def _upload_limits(config: Config) -> UploadLimits:
+    return UploadLimits(config.limits.uploads, config.limits.upload_age, config.limits.upload_size)
 
 
 def _bytes(share: float, disk: int) -> int:

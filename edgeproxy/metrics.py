@@ -22,6 +22,8 @@ class Traffic:
     """Bytes of bodies to clients, by registry, kind and outcome."""
     fetched: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies from upstream, by registry."""
+    pushed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of bodies that clients pushed, by registry."""
     brought: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of blobs, by registry and upstream."""
     lies: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -88,6 +90,8 @@ class Metrics:
         yield _counter("edgeproxy_sent_bytes", "Bytes of bodies sent to clients.", by, traffic.sent)
         fetched = {(registry,): size for registry, size in traffic.fetched.items()}
         yield _counter("edgeproxy_fetched_bytes", "Bytes of bodies received from upstream.", ["registry"], fetched)
+        pushed = {(registry,): size for registry, size in traffic.pushed.items()}
+        yield _counter("edgeproxy_pushed_bytes", "Bytes of bodies that clients pushed.", ["registry"], pushed)
         upstream = ["registry", "upstream"]
         yield _counter("edgeproxy_upstream_bytes", "Bytes of blobs, by who brought them.", upstream, traffic.brought)
         yield _counter("edgeproxy_upstream_lies", "Downloads an upstream made wrong.", upstream, traffic.lies)

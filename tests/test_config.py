@@ -172,7 +172,10 @@ def test_every_mistake_is_told(tmp_path: Path) -> None:
         ('[[rule]]\nfresh = "5m"\n', ":1: rule.0.match: Field required"),
         ('[[access]]\non = ["*"]\n', ":1: access.0: a rule either allows or denies"),
         ('[[access]]\nallow = "puller"\ndeny = "puller"\n', ":1: access.0: a rule either allows or denies"),
-        ('[[access]]\nallow = "king"\n', ":2: access.0.allow: Input should be 'puller'"),
+        (
+            '[[access]]\nallow = "king"\n',
+            ":2: access.0.allow: Input should be 'puller', 'pusher', 'replicator' or 'operator'",
+        ),
         ('[fetch]\ndeny = "docker.io/*"\n', ":2: fetch.deny: Input should be a valid tuple"),
         ('[registry."not a host"]\n', ": registry: 'not a host' is not a registry"),
         ('[registry."a"]\ndefault = true\n[registry."b"]\ndefault = true\n', "more than one registry says default"),

@@ -42,6 +42,7 @@ def busy() -> Traffic:
     traffic.sent["docker.io", "blobs", "hit"] += 2
     traffic.received("docker.io", 1)
     traffic.received("docker.io", 2)
+    traffic.pushed["docker.io"] += 12
     traffic.admitted["client"] += 10
     traffic.waited_for_link["client"] += 11
     traffic.brought["docker.io", "near"] += 8
@@ -58,6 +59,7 @@ def busy() -> Traffic:
         ("edgeproxy_requests_total", LABELS, 1),
         ("edgeproxy_sent_bytes_total", LABELS, 2),
         ("edgeproxy_fetched_bytes_total", {"registry": "docker.io"}, 3),
+        ("edgeproxy_pushed_bytes_total", {"registry": "docker.io"}, 12),
         ("edgeproxy_errors_total", {"code": "BLOB_UNKNOWN"}, 4),
         ("edgeproxy_evictions_total", {}, 5),
         ("edgeproxy_digest_mismatches_total", {}, 6),

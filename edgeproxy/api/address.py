@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edgeproxy.interfaces import Kind
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import Denied, NameInvalid, Refusal, RequestInvalid, RouteUnknown, Unsupported
+from edgeproxy.oci.errors import Denied, NameInvalid, Refusal, RequestInvalid, RouteUnknown
 from edgeproxy.oci.reference import (
     Pinned,
     Reference,
@@ -27,8 +27,8 @@ from edgeproxy.oci.reference import (
 )
 
 Word = Literal["base", "catalog", "tags", "referrers", "manifests", "blobs"]
+_UPLOADS = re.compile(r"/v2/(?P<name>.+)/blobs/uploads(?:/(?P<id>[^/]*))?")
 _ROUTE = re.compile(r"/v2/(?P<name>.+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<which>[^/]+)|(?P<tags>tags/list))")
-_UPLOAD = re.compile(r"/v2/.+/blobs/uploads(?:/.*)?")
 _REMEMBERED = 8192
 TOKEN_PATH = "/token"
 
@@ -40,6 +40,25 @@ class Content(NamedTuple):
     reference: Reference
     namespace: str | None
     """The `ns` to be confirmed in `OCI-Namespace`."""
+
+
+class NewUpload(NamedTuple):
+    """`POST …/blobs/uploads/`: for a blob that is in the body where `digest` is given, or mounted from `source`."""
+
+    repository: Repository
+    namespace: str | None
+    digest: Digest | None = None
+    mount: Digest | None = None
+    source: Repository | None = None
+
+
+class Upload(NamedTuple):
+    """A request about an upload that was begun; `digest` says what it is, at its end."""
+
+    repository: Repository
+    namespace: str | None
+    identity: str
+    digest: Digest | None = None
 
 
 class TagList(NamedTuple):
@@ -74,7 +93,24 @@ class TokenAsk(NamedTuple):
     """`repository:<name>:<actions>`; none where somebody only wants to know whether the login is right."""
 
 
-Ask = Content | TagList | Referrers | Catalogue | Base
+PullAsk = Content | TagList | Referrers | Catalogue | Base
+PushAsk = Content | NewUpload | Upload
+Ask = PullAsk | PushAsk | TokenAsk
+
+
+def methods(ask: Ask) -> tuple[str, ...]:
+    """What may be done with it (RFC 9110, section 10.2.1)."""
+    match ask:
+        case TokenAsk():
+            return ("GET", "POST")
+        case NewUpload():
+            return ("POST",)
+        case Upload():
+            return ("GET", "PATCH", "PUT", "DELETE")
+        case Content("manifests"):
+            return ("GET", "HEAD", "PUT")
+        case _:
+            return ("GET", "HEAD")
 
 
 class Addresses:
@@ -87,7 +123,7 @@ class Addresses:
         self._default = default
         self.parse = lru_cache(_REMEMBERED)(self._parse)
 
-    def _parse(self, target: str, host: str) -> Ask | TokenAsk:
+    def _parse(self, target: str, host: str) -> Ask:
         """Raises the `Refusal` that says what is wrong with the request."""
         try:
             url = urlsplit(target)
@@ -101,9 +137,11 @@ class Addresses:
             return Base()
         if path == "/v2/_catalog":
             return Catalogue(query.get("last", ""), _limit(query.get("n")))
+        if found := _UPLOADS.fullmatch(path):
+            return self._upload(found["name"], found["id"], query, host)
         found = _ROUTE.fullmatch(path)
         if not found:
-            raise self._no_route(path)
+            raise RouteUnknown(f"{path[:200]!r} is no path of the registry API: see /v2/<name>/manifests/<reference>")
         repository = self._repository(found["name"], query.get("ns"), host)
         namespace = self._honoured(query.get("ns"), repository)
         if found["tags"]:
@@ -114,6 +152,23 @@ class Addresses:
         if found["kind"] == "blobs":
             return Content("blobs", Pinned(repository, Digest.parse(found["which"])), namespace)
         return Content("manifests", parse_reference(repository, found["which"]), namespace)
+
+    def _upload(self, name: str, identity: str | None, query: Mapping[str, str], host: str) -> NewUpload | Upload:
+        ns = query.get("ns")
+        repository = self._repository(name, ns, host)
+        namespace = self._honoured(ns, repository)
+        digest = Digest.parse(query["digest"]) if "digest" in query else None
+        if identity:
+            return Upload(repository, namespace, identity, digest)
+        mount = Digest.parse(query["mount"]) if "mount" in query else None
+        return NewUpload(repository, namespace, digest, mount, self._source(query.get("from"), ns, host))
+
+    def _source(self, name: str | None, ns: str | None, host: str) -> Repository | None:
+        """Where a blob is mounted from: a name that means nothing here is as good as none."""
+        try:
+            return self._repository(name, ns, host) if name else None
+        except Refusal:
+            return None
 
     def image(self, text: str) -> Reference:
         """`docker.io/library/nginx:1.25` or `ghcr.io/owner/app@sha256:…`, as people write them.
@@ -165,11 +220,6 @@ class Addresses:
                 "unconfigured",
             )
         return registry
-
-    def _no_route(self, path: str) -> Refusal:
-        if _UPLOAD.fullmatch(path):
-            return Unsupported("this proxy takes no pushes: push to the registry itself")
-        return RouteUnknown(f"{path[:200]!r} is no path of the registry API: see /v2/<name>/manifests/<reference>")
 
 
 def _registry_or_none(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The pull API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
+"""The registry API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
 
 import asyncio
 import logging
@@ -12,15 +12,17 @@ from aiohttp.web_protocol import RequestHandler
 from edgeproxy.access.callers import Asking
 from edgeproxy.access.certificates import By, presented
 from edgeproxy.api import fields
-from edgeproxy.api.address import Ask, TokenAsk
+from edgeproxy.api.address import Ask, Content, NewUpload, TokenAsk, Upload
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.front import Front, write_at_once
 from edgeproxy.api.pull import Pull
+from edgeproxy.api.push import Push, Request
+from edgeproxy.api.receive import Incoming
 from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
 from edgeproxy.api.send import BrokenOff, send
-from edgeproxy.api.token import LARGEST_FORM, TokenEndpoint
+from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import Forbidden, Refusal, RequestInvalid, RouteUnknown, SizeInvalid, Unauthorized
+from edgeproxy.oci.errors import Forbidden, Refusal, RequestInvalid, RouteUnknown, Unauthorized
 from edgeproxy.oci.passage import passed
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Service(NamedTuple):
     """What is answered, as the configuration decides it."""
 
     pull: Pull
+    push: Push
     tokens: TokenEndpoint | None
     challenges: Challenges
     identity: By = "subject"
@@ -84,17 +87,23 @@ class PullServer(web.Server):
         host = headers.get("Host", "")
         try:
             ask = pull.parse(request.raw_path, host)
+            pull.allow(ask, method, headers)
+            incoming = Incoming(request, service.push.idle)
             if isinstance(ask, TokenAsk):
                 if service.tokens is None:
                     raise RouteUnknown("no tokens are given here")
-                return await service.tokens.answer(ask, method, headers, await _form(request))
-            pull.allow(method, headers)
+                return await service.tokens.answer(ask, method, headers, incoming)
             passed.set(joined(headers, "CDN-Loop"))
             caller = await pull.callers.identify(Asking(headers.get("Authorization", ""), _presented(request)))
+            if isinstance(ask, NewUpload | Upload) or (isinstance(ask, Content) and method == "PUT"):
+                said = Request(method, request.raw_path, headers, incoming, caller)
+                return await service.push.answer(ask, said)
             return await pull.answer(ask, method, headers, caller)
         except Refusal as refusal:
             self._note(refusal, request)
-            ways = service.challenges.fields(host, repository_of(ask)) if isinstance(refusal, Unauthorized) else ()
+            actions = "pull" if method in ("GET", "HEAD") else "pull,push"
+            told = isinstance(refusal, Unauthorized)
+            ways = service.challenges.fields(host, repository_of(ask), actions) if told else ()
             return reply_with_refusal(refusal, ask, method == "HEAD", ways)
         except Exception:
             log.exception("a bug, met by %s %s", method, request.path)
@@ -123,16 +132,6 @@ class PullServer(web.Server):
 def _presented(request: web.BaseRequest) -> str:
     connection = request.protocol
     return connection.presented if isinstance(connection, Connection) else ""
-
-
-async def _form(request: web.BaseRequest) -> bytes:
-    """All of a small body. Raises `SizeInvalid`."""
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > LARGEST_FORM:
-            raise SizeInvalid(f"a form has {LARGEST_FORM} bytes at most")
-    return bytes(body)
 
 
 def end(request: web.BaseRequest) -> None:

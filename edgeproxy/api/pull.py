@@ -8,9 +8,9 @@ from typing import assert_never
 from urllib.parse import urlencode
 
 from edgeproxy.access.callers import Asking, Callers
-from edgeproxy.access.identity import NOBODY, Caller
+from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.api import fields
-from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList
+from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, PullAsk, Referrers, TagList, methods
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.reply import Reply, joined, reply_with_content, reply_with_listing
 from edgeproxy.cache.admission import Admission
@@ -18,7 +18,7 @@ from edgeproxy.cache.answers import HIT, Answer, release
 from edgeproxy.cache.flights import Flight
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
-from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, Unsupported
+from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, TooManyRequests, Unavailable, Unsupported, unknown
 from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed
 from edgeproxy.oci.reference import path_of
@@ -52,19 +52,22 @@ class Pull:
         self._admission = admission
         self._name = name
 
-    def allow(self, method: str, headers: Mapping[str, str]) -> None:
-        """Raises `Unsupported` for what is no pull, `LoopDetected` for a request that comes from here."""
-        if method not in ("GET", "HEAD"):
-            raise Unsupported(f"{method} is not supported: this proxy serves pulls, push to the registry itself")
+    def allow(self, ask: Ask, method: str, headers: Mapping[str, str]) -> None:
+        """Raises `Unsupported` for what cannot be done with it, `LoopDetected` for a request that comes from here."""
+        if method not in methods(ask):
+            raise Unsupported(f"{method} is not supported here", ", ".join(methods(ask)))
+        self._refuse_loop(headers)
+
+    def _refuse_loop(self, headers: Mapping[str, str]) -> None:
         if has_passed(joined(headers, "CDN-Loop"), self._name):
             raise LoopDetected("this request has passed this proxy before: an upstream or mirror points back here")
 
     def at_hand(self, target: str, method: str, headers: Mapping[str, str], presented: str, now: float) -> Reply | None:
         """The reply to a request for content that is in memory; `None` leaves it to `answer`."""
         ask = self.parse(target, headers.get("Host", ""))
-        if not isinstance(ask, Content):
+        if not isinstance(ask, Content) or method not in ("GET", "HEAD"):
             return None
-        self.allow(method, headers)
+        self._refuse_loop(headers)
         authorization = headers.get("Authorization", "")
         caller = self.callers.at_once(Asking(authorization, presented), now) if authorization or presented else NOBODY
         if caller is None or not self._admission.at_once(caller, ask.reference.repository, now):
@@ -72,12 +75,12 @@ class Pull:
         answer = self.library.at_hand(ask.kind, ask.reference, now)
         return answer and reply_with_content(ask, answer, headers, method == "HEAD")
 
-    async def answer(self, ask: Ask, method: str, headers: Mapping[str, str], caller: Caller) -> Reply:
+    async def answer(self, ask: PullAsk, method: str, headers: Mapping[str, str], caller: Caller) -> Reply:
         head_only = method == "HEAD"
         await self._admit(ask, caller, headers.get("Host", ""))
         match ask:
             case Content():
-                answer = await self._content(ask, headers, head_only)
+                answer = await self._content(ask, headers, head_only, caller)
                 try:
                     return reply_with_content(ask, answer, headers, head_only)
                 except Refusal:
@@ -97,9 +100,9 @@ class Pull:
             case _:
                 assert_never(ask)
 
-    async def _admit(self, ask: Ask, caller: Caller, host: str) -> None:
+    async def _admit(self, ask: PullAsk, caller: Caller, host: str) -> None:
         match ask:
-            case Content(kind, reference, _):
+            case Content(kind, reference):
                 await self._admission.admit(caller, reference.repository, path_of(kind, reference))
             case Referrers():
                 await self._admission.admit(caller, ask.subject.repository, path_of("manifests", ask.subject))
@@ -112,14 +115,26 @@ class Pull:
             case _:
                 assert_never(ask)
 
-    async def _content(self, ask: Content, headers: Mapping[str, str], head_only: bool) -> Answer:
+    async def _content(self, ask: Content, headers: Mapping[str, str], head_only: bool, caller: Caller) -> Answer:
         if not _only_if_cached(headers):
-            return await (self.library.stat if head_only else self.library.get)(ask.kind, ask.reference)
+            return await (self._stat(ask, caller) if head_only else self.library.get(ask.kind, ask.reference))
         answer = await self.library.held(ask.kind, ask.reference, time.time())
         if head_only:
             release(answer.content)
             return answer._replace(content=None)
         return answer
+
+    async def _stat(self, ask: Content, caller: Caller) -> Answer:
+        """Whoever may push asks what is still to be pushed: all that cannot be had, upstream or not."""
+        try:
+            return await self.library.stat(ask.kind, ask.reference)
+        except (Unavailable, TooManyRequests) as trouble:
+            repository, path = ask.reference.repository, path_of(ask.kind, ask.reference)
+            try:
+                await self._admission.admit(caller, repository, path, Role.PUSHER)
+            except Refusal:
+                raise trouble from None
+            raise unknown(ask.kind, ask.reference) from trouble
 
     async def _tags(self, ask: TagList, head_only: bool) -> Reply:
         page = await self._listings.tags(ask.repository, ask.last, ask.limit)

@@ -8,6 +8,20 @@ from edgeproxy.oci.errors import RangeInvalid
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
 
 
+_CLAIM = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d+|\*))?")
+
+
+def parse_claim(field: str | None) -> Span | None:
+    """The `Content-Range` of a chunk (distribution-spec, spec.md#pushing-a-blob-in-chunks), `0-99`, or as RFC 9110 has
+    it. Raises `RangeInvalid`."""
+    if field is None:
+        return None
+    found = _CLAIM.fullmatch(field.strip())
+    if not found or int(found[1]) > int(found[2]):
+        raise RangeInvalid(f"{field[:100]!r} is no range of bytes: write the first and the last, as in 0-99")
+    return Span(int(found[1]), int(found[2]) + 1)
+
+
 def parse_range(field: str | None, size: int) -> Span | None:
     """The one range of a `Range` field; `None` means the whole body.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from multidict import MultiMapping
 
 from edgeproxy.api import fields
-from edgeproxy.api.address import Ask, Catalogue, Content, Referrers, TagList, TokenAsk
+from edgeproxy.api.address import Ask, Catalogue, Content, NewUpload, Referrers, TagList, TokenAsk, Upload
 from edgeproxy.api.ranges import parse_range
 from edgeproxy.cache.answers import Answer, Outcome
 from edgeproxy.cache.flights import Boarding
@@ -88,27 +88,27 @@ def reply_with_listing(
     )
 
 
-def reply_with_refusal(
-    refusal: Refusal, ask: Ask | TokenAsk | None, head_only: bool, ways: fields.Fields = ()
-) -> Reply:
+def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool, ways: fields.Fields = ()) -> Reply:
     """The one place where errors become OCI JSON. `ways`: to log in, where that may help."""
     body = document(refusal)
     registry, kind = _about(ask)
-    came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog", "token")) + ways
+    came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog", "token", "uploads")) + ways
     length = ("Content-Length", str(len(body)))
     span = Span(0, 0 if head_only else len(body))
     return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error")
 
 
-def _about(ask: Ask | TokenAsk | None) -> tuple[str, str]:
+def _about(ask: Ask | None) -> tuple[str, str]:
     """The registry and the kind that a refusal counts for."""
     repository = repository_of(ask)
     registry = repository.registry if repository else ""
     match ask:
-        case Content(kind, _, _):
+        case Content(kind):
             return registry, kind
         case TagList():
             return registry, "tags"
+        case NewUpload() | Upload():
+            return registry, "uploads"
         case Referrers():
             return registry, "referrers"
         case Catalogue():
@@ -119,11 +119,11 @@ def _about(ask: Ask | TokenAsk | None) -> tuple[str, str]:
             return registry, "base"
 
 
-def repository_of(ask: Ask | TokenAsk | None) -> Repository | None:
+def repository_of(ask: Ask | None) -> Repository | None:
     match ask:
-        case Content(_, reference, _):
+        case Content(_, reference):
             return reference.repository
-        case TagList():
+        case TagList() | NewUpload() | Upload():
             return ask.repository
         case Referrers():
             return ask.subject.repository

@@ -9,12 +9,14 @@ from edgeproxy.access.callers import Callers
 from edgeproxy.access.identity import NOBODY, Caller
 from edgeproxy.api import fields
 from edgeproxy.api.address import Addresses, TokenAsk
+from edgeproxy.api.receive import whole
 from edgeproxy.api.reply import Reply
+from edgeproxy.cache.uploads import Body
 from edgeproxy.interfaces import Clock, InMemory, Span
 from edgeproxy.oci.credentials import Credentials, parse_basic
-from edgeproxy.oci.errors import RequestInvalid, Unauthorized, Unsupported
+from edgeproxy.oci.errors import RequestInvalid, Unauthorized
 
-LARGEST_FORM = 64 * 1024
+_LARGEST_FORM = 64 * 1024
 """Bytes."""
 
 
@@ -26,17 +28,15 @@ class TokenEndpoint:
         self._addresses = addresses
         self._clock = clock
 
-    async def answer(self, ask: TokenAsk, method: str, headers: Mapping[str, str], form: bytes) -> Reply:
+    async def answer(self, ask: TokenAsk, method: str, headers: Mapping[str, str], form: Body) -> Reply:
         """A login that is wrong gets a token of nobody's where it is for pulling, and 401 where it is for itself.
 
         What is public is thus pulled also by who shows a login that is for another registry, as docker does to a
-        mirror. Raises `Unauthorized`, `RequestInvalid`, `TooManyRequests`.
+        mirror. Raises `Unauthorized`, `RequestInvalid`, `SizeInvalid`, `TooManyRequests`.
         """
-        if method not in ("GET", "POST"):
-            raise Unsupported(f"{method} is not supported: ask for a token by GET or POST", "GET, POST")
         credentials: Credentials | None
         if method == "POST":
-            ask, credentials = _from_form(form)
+            ask, credentials = _from_form(await whole(form, _LARGEST_FORM, "a form"))
         else:
             scheme, _, given = headers.get("Authorization", "").partition(" ")
             credentials = parse_basic(given) if scheme.lower() == "basic" else None

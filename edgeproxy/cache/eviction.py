@@ -18,6 +18,7 @@ from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore
+from edgeproxy.store.pushed import Pushed
 
 log = logging.getLogger(__name__)
 _HIGH, _LOW = 0.97, 0.90
@@ -112,6 +113,7 @@ class Room:
         self.limits = limits
         self._store = store
         self._catalog = catalog
+        self._pushed = Pushed(catalog)
         self._policy = policy
         self._clock = clock
         self._spawn = spawn
@@ -120,8 +122,9 @@ class Room:
         self._evicting: asyncio.Future[int] | None = None
 
     def used(self) -> int:
-        """Bytes of blobs and of broken downloads that are kept to be resumed."""
-        return self._catalog.total() + sum(stat.st_size for _, stat in self._store.idle_partials())
+        """Bytes of blobs, of broken downloads that are kept to be resumed, and of uploads that are open."""
+        partials = sum(stat.st_size for _, stat in self._store.idle_partials())
+        return self._catalog.total() + partials + self._store.uploads.size()
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
@@ -195,7 +198,9 @@ class Room:
         while page := self._catalog.all_held(held[-1].digest if held else ""):
             held.extend(page)
         now = self._clock.now()
+        kept = self._pushed.kept(now)
+        held = [replace(blob, pinned=blob.pinned or blob.digest in kept) for blob in held] if kept else held
         chosen = to_evict(held, excess, lambda blob: self._policy.worth(blob, now))
         leaving = set(chosen)
-        kept = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
-        return chosen, {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - kept
+        needed = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
+        return chosen, {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - needed

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import floor
 from typing import Any, NamedTuple
 
-from edgeproxy.cache.answers import MISS, Outcome, read
+from edgeproxy.cache.answers import HIT, MISS, Outcome, read
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, InMemory, OnDisk, Page
@@ -13,6 +13,7 @@ from edgeproxy.oci.errors import ManifestUnknown, NameUnknown, Refusal, RouteUnk
 from edgeproxy.oci.manifest import referrers_index, referrers_of
 from edgeproxy.oci.reference import Pinned, Repository, Tag, is_tag
 from edgeproxy.store.catalog import Catalog
+from edgeproxy.store.pushed import Pushed
 
 _MOST_TAGS = 10_000
 """Tags of one page, whatever the client asks for."""
@@ -32,6 +33,7 @@ class Listings:
     def __init__(self, library: Library, catalog: Catalog, upstreams: Upstreams, clock: Clock) -> None:
         self._library = library
         self._catalog = catalog
+        self._pushed = Pushed(catalog)
         self._upstreams = upstreams
         self._clock = clock
 
@@ -39,31 +41,46 @@ class Listings:
         """Distribution-spec, spec.md#listing-tags: up to `limit` tags that follow `last`, in order."""
         query = [("n", str(limit))] if limit else []
         query += [("last", last)] if last else []
+        pushed = self._pushed.tags(repository)
         try:
             page = await self._ask(repository, "tags/list", query)
         except NameUnknown:
-            raise
+            if not pushed:
+                raise
+            return _tag_page(pushed, last, limit, more=False, outcome=HIT)
         except Refusal as refusal:
             known = self._catalog.tags(repository)
             if not known:
                 raise
             outcome = Outcome("stale", detail=f"only the tags held here; upstream: {refusal.message}")
             return _tag_page(known, last, limit, more=False, outcome=outcome)
-        return _tag_page(_tags_of(page.body), last, limit, bool(page.following), MISS)
+        tags, more = _tags_of(page.body), bool(page.following)
+        if more and tags:  # what was pushed has its place on a later page
+            pushed = [tag for tag in pushed if tag <= max(tags)]
+        return _tag_page(tags + pushed, last, limit, more, MISS)
 
     async def referrers(self, pinned: Pinned, artifact_type: str | None) -> tuple[bytes, Outcome]:
         """Distribution-spec, spec.md#listing-referrers: an index, filtered where a type is given."""
+        pushed = self._pushed.referrers(pinned)
         try:
             index = await self._referrers_upstream(pinned)
             outcome = MISS
             await self._catalog.put_referrers(pinned, self._clock.now(), index)
         except Refusal as refusal:
             known = self._catalog.referrers(pinned)
-            if known is None:
+            if known is None and not pushed and not self._stays(pinned):
                 raise
-            checked, index = known
+            checked, index = known or (self._clock.now(), referrers_index([]))
             outcome = Outcome("stale", floor(checked - self._clock.now()), detail=f"upstream: {refusal.message}")
-        return referrers_index(referrers_of(index, artifact_type)), outcome
+        upstreams = referrers_of(index, None)
+        named = {item.get("digest") for item in upstreams}
+        both = referrers_index([*upstreams, *(item for item in pushed if item["digest"] not in named)])
+        return referrers_index(referrers_of(both, artifact_type)), outcome
+
+    def _stays(self, pinned: Pinned) -> bool:
+        """Whether it is here for good, so that it is known to whom nobody upstream is."""
+        held = self._catalog.held(pinned.digest)
+        return held is not None and held.pinned and self._catalog.link("manifests", pinned) is not None
 
     def repositories(self, last: str, limit: int, shown: Callable[[Repository], bool]) -> list[str]:
         """What is cached here and shown, as `registry/repository`, in order."""

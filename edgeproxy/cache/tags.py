@@ -5,7 +5,7 @@ import logging
 from math import floor
 from typing import NamedTuple
 
-from edgeproxy.cache.answers import MISS, Outcome
+from edgeproxy.cache.answers import HIT, MISS, Outcome
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.questions import Questions
@@ -69,6 +69,8 @@ class Tags:
         record = self._catalog.tag(tag)
         if record is None:
             return None
+        if record.pushed:
+            return Resolution(record.descriptor, HIT)
         left = self._fresh_until(tag, record, now) - now
         return Resolution(record.descriptor, Outcome("hit", floor(left))) if left > 0 else None
 
@@ -77,6 +79,8 @@ class Tags:
         record = self._catalog.tag(tag)
         if record is None:
             return None
+        if record.pushed:
+            return Resolution(record.descriptor, HIT)
         left = self._fresh_until(tag, record, now) - now
         if left <= 0 and not self._may_be_stale(tag, -left):
             return None
@@ -88,6 +92,8 @@ class Tags:
         record = self._catalog.tag(tag)
         if record is None:
             return Resolution(await self._ask_patiently(tag, now), MISS)
+        if record.pushed:
+            return Resolution(record.descriptor, HIT)
         left = self._fresh_until(tag, record, now) - now
         if left > 0:
             return Resolution(record.descriptor, Outcome("hit", floor(left)))

@@ -71,13 +71,13 @@ class Visibilities:
         """`None` where upstream has to be asked."""
         seen = self._catalog.seen(repository)
         if seen is not None:
-            return Visibility.PUBLIC if seen.public else Visibility.PRIVATE
+            return None if not seen.checked else Visibility.PUBLIC if seen.public else Visibility.PRIVATE
         guarded = self._pass_through or any(keeper.guarded for keeper in self._keepers.get(repository.registry, ()))
         return None if guarded else Visibility.PUBLIC
 
     def is_old(self, repository: Repository) -> bool:
         seen = self._catalog.seen(repository)
-        return seen is not None and not 0 <= self._clock.now() - seen.checked < _BELIEVED
+        return seen is not None and bool(seen.checked) and not 0 <= self._clock.now() - seen.checked < _BELIEVED
 
     def is_proven(self, own: Credentials | None, repository: Repository) -> bool:
         """Whether this login was found a short while ago to open the repository."""
@@ -87,8 +87,14 @@ class Visibilities:
     # what upstream says
 
     async def ask(self, repository: Repository, path: str) -> Visibility:
-        """Raises the `Refusal` that says why upstream does not tell."""
-        shown = await self._patiently(Question(repository, path))
+        """Raises the `Refusal` that says why upstream does not tell. What was pushed here is private then."""
+        try:
+            shown = await self._patiently(Question(repository, path))
+        except Refusal:
+            if self._catalog.seen(repository) is None:
+                raise
+            shown = False
+            await self._catalog.put_seen(repository, shown, self._clock.now())
         return Visibility.PUBLIC if shown else Visibility.PRIVATE
 
     def ask_behind(self, repository: Repository, path: str) -> None:

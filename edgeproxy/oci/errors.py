@@ -45,14 +45,52 @@ class ManifestInvalid(Refusal):
     code, status = "MANIFEST_INVALID", 502
 
 
+class ManifestMalformed(Refusal):
+    """A client's, not an upstream's."""
+
+    code, status = "MANIFEST_INVALID", 400
+
+
+class ManifestBlobUnknown(Refusal):
+    """A manifest names what its repository does not have."""
+
+    code, status = "MANIFEST_BLOB_UNKNOWN", 404
+
+
 class BlobUnknown(Refusal):
     code, status = "BLOB_UNKNOWN", 404
+
+
+class BlobUploadUnknown(Refusal):
+    code, status = "BLOB_UPLOAD_UNKNOWN", 404
+
+
+class BlobUploadInvalid(Refusal):
+    code, status = "BLOB_UPLOAD_INVALID", 400
+
+
+class UploadBusy(BlobUploadInvalid):
+    """Another request is writing."""
+
+    status = 409
 
 
 class SizeInvalid(Refusal):
     """A body is larger than is taken here."""
 
     code, status = "SIZE_INVALID", 413
+
+
+class RequestTimeout(Refusal):
+    """A client's body does not go on (RFC 9110, section 15.5.9)."""
+
+    code, status = "REQUEST_TIMEOUT", 408
+
+
+class InsufficientStorage(Refusal):
+    """Neither the disk nor what may be evicted has room (RFC 4918, section 11.5)."""
+
+    code, status = "INSUFFICIENT_STORAGE", 507
 
 
 class RangeInvalid(Refusal):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import DigestInvalid
+from edgeproxy.oci.errors import DigestInvalid, ManifestMalformed
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -45,6 +45,44 @@ def children(body: bytes) -> list[Child]:
     return list(found.values())
 
 
+class Pushed(NamedTuple):
+    """A manifest as a client pushes it, checked."""
+
+    media_type: str
+    children: list[Child]
+    """What it needs in its repository; layers that are kept elsewhere are none of that."""
+    subject: Digest | None
+    about: dict[str, Any]
+    """What a list of referrers says of it, beside its descriptor (distribution-spec, spec.md#listing-referrers)."""
+
+
+def pushed(body: bytes, declared: str) -> Pushed:
+    """Raises `ManifestMalformed` where it is none, or says otherwise than its `Content-Type`."""
+    document = _document(body)
+    if document.get("schemaVersion") != 2:
+        raise ManifestMalformed("this is no manifest or index: JSON with schemaVersion 2 is expected")
+    declared, own = declared.partition(";")[0].strip(), document.get("mediaType")
+    if own is not None and declared and own != declared:
+        raise ManifestMalformed(f"the manifest is a {str(own)[:100]!r}, its Content-Type says {declared[:100]!r}")
+    kind = declared or own
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise ManifestMalformed("name the manifest's type in Content-Type, or in its mediaType")
+    config, subject = document.get("config"), document.get("subject")
+    named = [item for item in (config, subject) if item is not None]
+    for key in ("manifests", "layers", "blobs"):
+        if not isinstance(document.get(key, []), list):
+            raise ManifestMalformed(f"{key} is no list")
+        named += _list(document, key)
+    wrong = next((item for item in named if not _is_descriptor(item)), None)
+    if wrong is not None:
+        raise ManifestMalformed(f"{json.dumps(wrong)[:200]} is no descriptor: it needs mediaType, digest and size")
+    about = {key: document[key] for key in ("artifactType", "annotations") if document.get(key)}
+    if config is not None:
+        about.setdefault("artifactType", config["mediaType"])
+    needed = [child for child in children(body) if not is_foreign(child.descriptor.media_type)]
+    return Pushed(kind, needed, Digest(subject["digest"]) if subject else None, about)
+
+
 def media_type(body: bytes, declared: str) -> str:
     """The type a registry declared, or the document's own where the registry declared none of use."""
     kind = declared.partition(";")[0].strip()
@@ -81,6 +119,17 @@ def _document(body: bytes) -> dict[str, Any]:
 def _list(document: Mapping[str, Any], key: str) -> list[Any]:
     value = document.get(key)
     return value if isinstance(value, list) else []
+
+
+def _is_descriptor(item: object) -> bool:
+    found = list(_descriptors(item))
+    return (
+        bool(found)
+        and isinstance(item, dict)
+        and isinstance(item.get("mediaType"), str)
+        and type(item.get("size")) is int
+        and item["size"] >= 0
+    )
 
 
 def _descriptors(item: object) -> Iterator[Descriptor]:

@@ -2,11 +2,13 @@
 
 The rows are the truth and other processes may change them, so a fact read once is believed for one second at most.
 
-    tag/<registry>/<repository> <tag>                -> [media type, digest, size, checked, changed]
+    tag/<registry>/<repository> <tag>                -> [media type, digest, size, checked, changed, pushed here]
     link/<digest>/<kind>/<registry>/<repository>     -> [media type, size]        this repository shows this content
     blob/<digest>                                    -> [size, stored, used, uses, pinned, [digest it needs, ...]]
     referrers/<digest>/<registry>/<repository>       -> [checked, index]
     seen/<registry>/<repository>                     -> [whether upstream shows it to anybody, checked]
+    keep/<digest>                                    -> until when it is not evicted: its manifest is to come
+    refers/<subject>/<registry>/<repository> <digest> -> the descriptor of a referrer that was pushed here
     total/blobs                                      -> bytes of all blobs
 
 A space ends the repository of a tag's key: it sorts before whatever a name may contain, so keys sort as names do.
@@ -16,6 +18,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,10 +42,12 @@ class TagRecord(NamedTuple):
     descriptor: Descriptor
     checked: float
     changed: float
+    pushed: bool = False
+    """Whether it was pushed here: then nobody upstream knows better."""
 
 
 class Seen(NamedTuple):
-    """Whether upstream shows a repository to anybody; `checked` in seconds since the epoch."""
+    """Whether upstream shows a repository to anybody; `checked` in seconds since the epoch, 0 where nobody asked."""
 
     public: bool
     checked: float
@@ -75,7 +80,8 @@ class Catalog:
         try:
             return self._tags[tag]
         except KeyError:
-            fact = self._tags[tag] = _tag_record(self._rows.get(_tag_key(tag)))
+            value = self._rows.get(tag_key(tag))
+            fact = self._tags[tag] = tag_record(value) if value else None
             return fact
 
     def link(self, kind: Kind, pinned: Pinned) -> Descriptor | None:
@@ -84,7 +90,7 @@ class Catalog:
         try:
             return self._links[kind, pinned]
         except KeyError:
-            value = self._rows.get(_link_key(kind, pinned))
+            value = self._rows.get(link_key(kind, pinned))
             fact = self._links[kind, pinned] = _descriptor(pinned.digest, value) if value else None
             return fact
 
@@ -99,7 +105,7 @@ class Catalog:
 
     def held(self, digest: Digest) -> Held | None:
         value = self._rows.get(f"blob/{digest}")
-        return _held(digest, value) if value else None
+        return held_of(digest, value) if value else None
 
     def total(self) -> int:
         """Bytes of all blobs."""
@@ -108,7 +114,7 @@ class Catalog:
     def tags(self, repository: Repository) -> list[str]:
         """The tags of a repository that are known here, in order."""
         prefix = f"tag/{repository} "
-        return [key.removeprefix(prefix) for key, _ in self._scan(prefix)]
+        return [key.removeprefix(prefix) for key, _ in self.scan(prefix)]
 
     def repositories(
         self, after: str = "", limit: int = 100, shown: Callable[[Repository], bool] = lambda repository: True
@@ -127,7 +133,7 @@ class Catalog:
     def all_held(self, after: str = "", limit: int = 1000) -> list[Held]:
         """Up to `limit` blobs with a digest greater than `after`, in order."""
         rows = self._rows.scan("blob/", f"blob/{after}" if after else "", limit)
-        return [_held(Digest(key.removeprefix("blob/")), value) for key, value in rows]
+        return [held_of(Digest(key.removeprefix("blob/")), value) for key, value in rows]
 
     def referrers(self, pinned: Pinned) -> tuple[float, bytes] | None:
         """When upstream was asked, and the index it answered."""
@@ -152,8 +158,14 @@ class Catalog:
             self._forget()
 
     async def put_tag(self, tag: Tag, record: TagRecord) -> None:
-        value = json.dumps([*record.descriptor, record.checked, record.changed])
-        await self._note(lambda rows: rows.put(_tag_key(tag), value))
+        """What upstream says; a tag that was pushed here stays as it is."""
+
+        def act(rows: Rows) -> None:
+            value = rows.get(tag_key(tag))
+            if value is None or not tag_record(value).pushed:
+                put_tag(rows, tag, record)
+
+        await self._note(act)
 
     async def put_seen(self, repository: Repository, public: bool, checked: float) -> None:
         await self._note(lambda rows: rows.put(f"seen/{repository}", json.dumps([public, checked])))
@@ -178,7 +190,7 @@ class Catalog:
         def add(rows: Rows) -> None:
             for digest, (count, used) in uses.items():
                 if value := rows.get(f"blob/{digest}"):
-                    held = _held(digest, value)
+                    held = held_of(digest, value)
                     put_held(rows, held, uses=held.uses + count, used=max(used, held.used))
 
         if uses:
@@ -187,7 +199,7 @@ class Catalog:
     async def pin(self, digest: Digest, pinned: bool) -> None:
         def act(rows: Rows) -> None:
             if value := rows.get(f"blob/{digest}"):
-                put_held(rows, _held(digest, value), pinned=pinned)
+                put_held(rows, held_of(digest, value), pinned=pinned)
 
         await self.change(act)
 
@@ -206,7 +218,7 @@ class Catalog:
         """Drop the tags whose manifest is not held and that nobody checked since; how many."""
 
         def act(rows: Rows) -> int:
-            stale = [key for key, value in self._scan("tag/") if _is_forgotten(rows, value, checked_before)]
+            stale = [key for key, value in self.scan("tag/") if _is_forgotten(rows, value, checked_before)]
             for key in stale:
                 rows.delete(key)
             return len(stale)
@@ -218,7 +230,8 @@ class Catalog:
         self._writer.shutdown()
         self._rows.close()
 
-    def _scan(self, prefix: str) -> Iterator[tuple[str, str]]:
+    def scan(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """All rows under a prefix, in order."""
         edge = ""
         while rows := self._rows.scan(prefix, edge):
             yield from rows
@@ -241,7 +254,7 @@ class Catalog:
 
 def put_links(rows: Rows, links: Sequence[Link]) -> None:
     for link in links:
-        key = _link_key(link.kind, Pinned(link.repository, link.descriptor.digest))
+        key = link_key(link.kind, Pinned(link.repository, link.descriptor.digest))
         rows.put(key, json.dumps([link.descriptor.media_type, link.descriptor.size]))
 
 
@@ -254,10 +267,12 @@ def put_held(rows: Rows, held: Held, **changed: Any) -> None:
 
 
 def add_held(rows: Rows, held: Held) -> None:
-    """Account for a blob that is here now; what the operator said of it before still holds."""
+    """Account for a blob that is here now; that it was pinned before still holds, and that it is a manifest."""
     value = rows.get(f"blob/{held.digest}")
-    before = _held(held.digest, value) if value else None
-    put_held(rows, held, pinned=held.pinned or (before is not None and before.pinned))
+    before = held_of(held.digest, value) if value else None
+    if before is not None:
+        held = replace(held, pinned=held.pinned or before.pinned, needs=held.needs or before.needs)
+    put_held(rows, held)
     rows.put(_TOTAL, str(int(rows.get(_TOTAL) or 0) + held.size - (before.size if before else 0)))
 
 
@@ -266,17 +281,21 @@ def drop_held(rows: Rows, digest: Digest) -> int:
     value = rows.get(f"blob/{digest}")
     if value is None:
         return 0
-    size = _held(digest, value).size
+    size = held_of(digest, value).size
     rows.delete(f"blob/{digest}")
     rows.put(_TOTAL, str(int(rows.get(_TOTAL) or 0) - size))
     return size
 
 
-def _tag_key(tag: Tag) -> str:
+def put_tag(rows: Rows, tag: Tag, record: TagRecord) -> None:
+    rows.put(tag_key(tag), json.dumps([*record.descriptor, *record[1:]]))
+
+
+def tag_key(tag: Tag) -> str:
     return f"tag/{tag.repository} {tag.name}"
 
 
-def _link_key(kind: Kind, pinned: Pinned) -> str:
+def link_key(kind: Kind, pinned: Pinned) -> str:
     return f"link/{pinned.digest}/{kind}/{pinned.repository}"
 
 
@@ -285,18 +304,16 @@ def _descriptor(digest: Digest, value: str) -> Descriptor:
     return Descriptor(media_type, digest, size)
 
 
-def _tag_record(value: str | None) -> TagRecord | None:
-    if value is None:
-        return None
-    media_type, digest, size, checked, changed = json.loads(value)
-    return TagRecord(Descriptor(media_type, Digest(digest), size), checked, changed)
+def tag_record(value: str) -> TagRecord:
+    media_type, digest, size, *rest = json.loads(value)
+    return TagRecord(Descriptor(media_type, Digest(digest), size), *rest)
 
 
 def _is_forgotten(rows: Rows, value: str, checked_before: float) -> bool:
-    _, digest, _, checked, _ = json.loads(value)
-    return bool(checked < checked_before) and rows.get(f"blob/{digest}") is None
+    record = tag_record(value)
+    return record.checked < checked_before and rows.get(f"blob/{record.descriptor.digest}") is None
 
 
-def _held(digest: Digest, value: str) -> Held:
+def held_of(digest: Digest, value: str) -> Held:
     size, stored, used, uses, pinned, needs = json.loads(value)
     return Held(digest, size, stored, used, uses, pinned, tuple(map(Digest, needs)))

@@ -3,6 +3,7 @@
     blobs/<algorithm>/<first two hex digits>/<hex>     whole and verified
     partial/<algorithm>-<hex>                          on its way; goes on after a restart
     partial/<algorithm>-<hex>.map                      what has been written of it, where it has gaps
+    uploads/<name>                                     a client's upload, which says at its end what it is
     catalog/                                           the catalogue
     FORMAT                                             the layout's version
     NAME                                               this proxy's own name, for CDN-Loop
@@ -26,9 +27,10 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestInvalid
 from edgeproxy.store.catalog import Catalog, drop_held
 from edgeproxy.store.memory import MemoryTier
-from edgeproxy.store.partial import PartialFile
+from edgeproxy.store.partial import Begun, PartialFile, drop
 from edgeproxy.store.rows import Rows
 from edgeproxy.store.threads import in_thread
+from edgeproxy.store.uploads import UploadFiles
 
 T = TypeVar("T")
 FORMAT = "1"
@@ -46,11 +48,12 @@ class Layout:
         self.data = data
         self.blobs = data / "blobs"
         self.partial = data / "partial"
+        self.uploads = data / "uploads"
         self.catalog = data / "catalog"
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         data.chmod(0o700)
         self._check_format(data / "FORMAT")
-        for directory in (self.blobs, self.partial, self.catalog):
+        for directory in (self.blobs, self.partial, self.uploads, self.catalog):
             directory.mkdir(mode=0o700, exist_ok=True)
         self.name = once(data / "NAME", f"edgeproxy-{secrets.token_hex(6)}")
 
@@ -61,14 +64,6 @@ class Layout:
 
     def partial_of(self, digest: Digest) -> Path:
         return self.partial / digest.replace(":", "-")
-
-    def map_of(self, digest: Digest) -> Path:
-        return self.partial / f"{digest.replace(':', '-')}.map"
-
-    def drop_partial(self, digest: Digest) -> None:
-        """The file first: a file whose map is lost would be taken for one without gaps."""
-        self.partial_of(digest).unlink(missing_ok=True)
-        self.map_of(digest).unlink(missing_ok=True)
 
     def partials(self) -> list[tuple[Digest, os.stat_result]]:
         """What is on its way or was given up half-way, the oldest first."""
@@ -105,8 +100,9 @@ class DiskStore:
         self.clock = clock
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self.recall = memory.get
-        self.growing: set[Digest] = set()
-        """The digests that a writer is open for."""
+        self.growing: set[str] = set()
+        """What a writer is open for: digests, and names of uploads."""
+        self.uploads = UploadFiles(self)
 
     async def open(self, digest: Digest) -> Content | None:
         """No thread hop: opening costs less than the hop would, and sendfile reads on the loop anyway."""
@@ -128,7 +124,8 @@ class DiskStore:
         return InMemory(body)
 
     async def create(self, digest: Digest) -> PartialFile:
-        partial = PartialFile(self, digest)
+        path = self.layout.partial_of(digest)
+        partial = PartialFile(self, digest, path, digest, Begun(digest.hasher()))
         try:
             await self.run(partial.resume)
         except BaseException:
@@ -159,7 +156,7 @@ class DiskStore:
         for digest, stat in await self.run(self.layout.partials):
             # Looked at and unlinked in one go: nobody can take it up again in between.
             if digest not in self.growing and (freed < excess or stat.st_mtime < keep_since):
-                self.layout.drop_partial(digest)
+                drop(self.layout.partial_of(digest))
                 freed += stat.st_size
         return freed
 

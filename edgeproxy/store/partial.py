@@ -10,7 +10,8 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeproxy.interfaces import Held, OnDisk, Span, StoreFull
 from edgeproxy.oci.digest import Digest, Hasher
@@ -21,30 +22,40 @@ from edgeproxy.store.rows import Rows
 if TYPE_CHECKING:
     from edgeproxy.store.disk import DiskStore
 
+UNNAMED = "sha256"
+"""The algorithm by which bytes are hashed while their digest is not known yet."""
 _PIECE = 1024 * 1024
 _LINE = re.compile(r"(\d+) (\d+)\n")
+
+
+class Begun(NamedTuple):
+    """A file's beginning: how far it reaches, and its hash."""
+
+    hasher: Hasher
+    offset: int = 0
 
 
 class PartialFile:
     """Implements `interfaces.BlobWriter`. Its state changes on the event loop, its work is done in threads."""
 
-    def __init__(self, store: "DiskStore", digest: Digest) -> None:
+    def __init__(self, store: "DiskStore", key: str, path: Path, digest: Digest | None, begun: "Begun") -> None:
+        """`key` stands for it in `store.growing`. `digest` is what it is to be, where that is known already."""
         self._store = store
+        self._key = key
         self._digest = digest
-        self._path = store.layout.partial_of(digest)
-        self._map_path = store.layout.map_of(digest)
+        self._path = path
+        self._map_path = map_of(path)
         self._fd = self._map = -1
-        self._hasher: Hasher = digest.hasher()
+        self._hasher, self.offset = begun
         self._hashing = False
         """Whether a write is under way that moves `offset`: one at a time, the hash being one."""
         self._released = False
-        self.offset = 0
         self.ahead: list[Span] = []
-        store.growing.add(digest)
+        store.growing.add(key)
 
     def resume(self) -> None:
         """Open the file, and read what an earlier attempt left."""
-        with _full_is_full():
+        with full_is_full():
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         size = os.fstat(self._fd).st_size
         mapped = self._mapped() if size else None
@@ -54,9 +65,7 @@ class PartialFile:
             self._map = _open_map(self._map_path)
         spans = [Span(0, size)] if mapped is None else _within(mapped, size)
         beginning = spans[0].stop if spans and not spans[0].start else 0
-        while piece := os.pread(self._fd, _PIECE, self.offset)[: beginning - self.offset]:
-            self._hasher.update(piece)
-            self.offset += len(piece)
+        self._hasher, self.offset = self._hash_on(self._hasher, self.offset, beginning)
         self.ahead = [span for span in spans if span.start]
 
     def reader(self) -> OnDisk:
@@ -70,10 +79,17 @@ class PartialFile:
             await self._put(chunk, at)
         await self._join()
 
+    async def name(self, digest: Digest) -> None:
+        """Say what it is to be; it is read once more where that takes another algorithm than it was hashed by."""
+        if digest.algorithm != UNNAMED:
+            hasher, _ = await self._store.run(lambda: self._hash_on(digest.hasher(), 0, self.offset))
+            self._hasher = hasher
+        self._digest = digest
+
     async def verify(self) -> None:
         await self._join()
-        if self.ahead or not self._digest.matches(self._hasher):
-            raise DigestMismatch(f"the {self.offset} bytes that upstream sent are not {self._digest}")
+        if self.ahead or not self._named.matches(self._hasher):
+            raise DigestMismatch(f"the {self.offset} bytes that were sent are not {self._digest}")
 
     async def rewind(self) -> None:
         def empty() -> None:
@@ -85,9 +101,9 @@ class PartialFile:
 
     async def commit(self, needs: Sequence[Digest] = ()) -> None:
         now = self._store.clock.now()
-        final = self._store.layout.blob(self._digest)
+        final = self._store.layout.blob(self._named)
         await self._store.run(lambda: self._settle(final))
-        held = Held(self._digest, self.offset, now, now, needs=tuple(needs))
+        held = Held(self._named, self.offset, now, now, needs=tuple(needs))
 
         def publish(rows: Rows) -> None:
             add_held(rows, held)
@@ -105,11 +121,21 @@ class PartialFile:
 
     async def close(self, *, keep: bool) -> None:
         if self._fd >= 0:
-            if keep and (self.offset or self.ahead):
+            if keep and (self.offset or self.ahead or self._digest is None):
                 self._tidy()
             else:
-                self._store.layout.drop_partial(self._digest)
+                drop(self._path)
         self._release()
+
+    @property
+    def begun(self) -> "Begun | None":
+        """What another writer of a file without a name need not read again."""
+        return Begun(self._hasher, self.offset) if self._digest is None else None
+
+    @property
+    def _named(self) -> Digest:
+        assert self._digest is not None, "it was not said what this is to be"
+        return self._digest
 
     # in order: written and hashed in one trip to a thread
 
@@ -146,7 +172,7 @@ class PartialFile:
             self._hashing = False
 
     def _forget(self) -> None:
-        self.offset, self.ahead, self._hasher = 0, [], self._digest.hasher()
+        self.offset, self.ahead, self._hasher = 0, [], self._named.hasher()
 
     def _reach(self, offset: int) -> None:
         self.offset = offset
@@ -183,16 +209,22 @@ class PartialFile:
             if done:
                 then()
 
+    def _hash_on(self, hasher: Hasher, offset: int, stop: int) -> "Begun":
+        while piece := os.pread(self._fd, _PIECE, offset)[: stop - offset]:
+            hasher.update(piece)
+            offset += len(piece)
+        return Begun(hasher, offset)
+
     def _write(self, chunk: bytes, at: int) -> None:
         rest = memoryview(chunk)
-        with _full_is_full():
+        with full_is_full():
             while rest:
                 rest = rest[os.pwrite(self._fd, rest, at + len(chunk) - len(rest)) :]
             if self._map >= 0:
                 _note(self._map, Span(at, at + len(chunk)))
 
     def _settle(self, final: str) -> None:
-        with _full_is_full():
+        with full_is_full():
             self._map_path.unlink(missing_ok=True)  # whole now: the length says all
             os.fsync(self._fd)
             os.makedirs(os.path.dirname(final), mode=0o700, exist_ok=True)
@@ -218,13 +250,13 @@ class PartialFile:
     def _remember(self) -> None:
         """A small blob is hot from the start: who fetched it asks for it next."""
         if self.offset <= self._store.memory.largest:
-            self._store.memory.put(self._digest, os.pread(self._fd, self.offset, 0))
+            self._store.memory.put(self._named, os.pread(self._fd, self.offset, 0))
 
     def _release(self) -> None:
         if self._released:
             return
         self._released = True
-        self._store.growing.discard(self._digest)
+        self._store.growing.discard(self._key)
         for fd in (self._fd, self._map):
             if fd >= 0:
                 os.close(fd)
@@ -246,18 +278,28 @@ def _within(spans: Iterable[Span], size: int) -> list[Span]:
     return [Span(span.start, min(span.stop, size)) for span in spans if span.start < size]
 
 
+def map_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.map")
+
+
+def drop(path: Path) -> None:
+    """The file first: a file whose map is lost would be taken for one without gaps."""
+    path.unlink(missing_ok=True)
+    map_of(path).unlink(missing_ok=True)
+
+
 def _open_map(path: os.PathLike[str]) -> int:
-    with _full_is_full():
+    with full_is_full():
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _note(map_fd: int, span: Span) -> None:
-    with _full_is_full():
+    with full_is_full():
         os.write(map_fd, f"{span.start} {span.stop}\n".encode())
 
 
 @contextlib.contextmanager
-def _full_is_full() -> Iterator[None]:
+def full_is_full() -> Iterator[None]:
     """Raise `StoreFull` for what the system says of a disk that is full."""
     try:
         yield

@@ -37,7 +37,7 @@ def by_certificates(*certificates: x509.Certificate) -> Verifier:
 def refused(verifier: Verifier, said: str, now: float = NOW) -> str:
     with pytest.raises(TokenInvalid) as told:
         verifier.verify(said, now)
-    assert not said or said not in str(told.value)
+    assert len(said) < 20 or said not in str(told.value)
     return str(told.value)
 
 

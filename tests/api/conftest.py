@@ -110,10 +110,17 @@ def encryption(authority: Authority) -> Encryption:
 
 
 @pytest.fixture
-async def proxy(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Proxy]:
+def more() -> dict[str, Any]:
+    """Keys of the configuration that a module wants otherwise."""
+    return {}
+
+
+@pytest.fixture
+async def proxy(request: pytest.FixtureRequest, tmp_path: Path, more: dict[str, Any]) -> AsyncIterator[Proxy]:
     """Speaks TLS where a test is marked `PLAIN_AND_TLS`."""
     encrypted = getattr(request, "param", "plain") == "TLS"
-    async with serving(tmp_path, encryption=request.getfixturevalue("encryption") if encrypted else None) as proxy:
+    encryption = request.getfixturevalue("encryption") if encrypted else None
+    async with serving(tmp_path, more, encryption) as proxy:
         yield proxy
 
 

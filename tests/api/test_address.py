@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, Referrers, TagList, TokenAsk
+from edgeproxy.api.address import (
+    Addresses,
+    Ask,
+    Base,
+    Catalogue,
+    Content,
+    NewUpload,
+    Referrers,
+    TagList,
+    TokenAsk,
+    Upload,
+    methods,
+)
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     Denied,
@@ -14,7 +26,6 @@ from edgeproxy.oci.errors import (
     RequestInvalid,
     RouteUnknown,
     TagInvalid,
-    Unsupported,
 )
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 
@@ -105,6 +116,42 @@ def test_every_route() -> None:
     assert asked == Referrers(Pinned(here, DIGEST), None, "a/b")
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize(
+    ("begin", "query", "host", "namespace"),
+    [
+        ("/v2/ghcr.io/a/b", "", "edge", None),
+        ("/v2/a/b", "ns=ghcr.io", "edge", "ghcr.io"),
+        ("/v2/a/b", "", "ghcr.io", None),
+    ],
+)
+def test_uploads_by_every_addressing(begin: str, query: str, host: str, namespace: str | None, slash: str) -> None:
+    here = Repository("ghcr.io", "a/b")
+    asked = ADDRESSES.parse(f"{begin}/blobs/uploads{slash}?{query}", host)
+    assert asked == NewUpload(here, namespace)
+    assert methods(asked) == ("POST",)
+    asked = ADDRESSES.parse(f"{begin}/blobs/uploads/some-id?{query}&digest={DIGEST}", host)
+    assert asked == Upload(here, namespace, "some-id", DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("query", "host", "source"),
+    [
+        ("from=docker.io/nginx", "edge", Repository("docker.io", "library/nginx")),
+        ("from=other/c", "ghcr.io", Repository("ghcr.io", "other/c")),
+        ("from=other/c&ns=ghcr.io", "edge", Repository("ghcr.io", "other/c")),
+        ("from=quay.io/c", "edge", None),
+        ("from=A", "edge", None),
+        ("from=", "edge", None),
+        ("", "edge", None),
+    ],
+)
+def test_a_blob_is_mounted_from_where_the_client_says(query: str, host: str, source: Repository | None) -> None:
+    asked = ADDRESSES.parse(f"/v2/a/b/blobs/uploads/?mount={DIGEST}&{query}", host)
+    assert isinstance(asked, NewUpload)
+    assert (asked.mount, asked.source) == (DIGEST, source)
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -144,9 +191,12 @@ def test_a_port_makes_another_registry(target: str, registry: str) -> None:
         ("/v2/manifests/1", RouteUnknown, 404),
         ("/v2/a/tags", RouteUnknown, 404),
         ("/v2/a/tags/other", RouteUnknown, 404),
-        ("/v2/a/blobs/uploads/", Unsupported, 405),
-        ("/v2/a/blobs/uploads/123", Unsupported, 405),
-        ("/v2/a/b/blobs/uploads/?mount=sha256:x&from=c", Unsupported, 405),
+        ("/v2/a/blobs/uploads/1/2", RouteUnknown, 404),
+        ("/v2/A/blobs/uploads/", NameInvalid, 400),
+        ("/v2/quay.io/a/blobs/uploads/", Denied, 403),
+        ("/v2/a/blobs/uploads/?digest=sha256:x", DigestInvalid, 400),
+        ("/v2/a/blobs/uploads/1?digest=sha256:x", DigestInvalid, 400),
+        ("/v2/a/b/blobs/uploads/?mount=sha256:x&from=c", DigestInvalid, 400),
         ("/v2/A/manifests/1", NameInvalid, 400),
         ("/v2/../etc/manifests/1", NameInvalid, 400),
         ("/v2/a%00b/manifests/1", NameInvalid, 400),

@@ -72,7 +72,7 @@ def test_any_outcome_is_well_formed(outcome: Outcome) -> None:
 @pytest.mark.parametrize("kind", [Refusal, *Refusal.__subclasses__(), *Unavailable.__subclasses__()])
 @pytest.mark.parametrize("asked_upstream", [True, False])
 def test_so_is_every_refusals(kind: type[Refusal], asked_upstream: bool) -> None:
-    fields = dict(of_refusal(kind("words", {"size": 3}), asked_upstream=asked_upstream))
+    fields = dict(of_refusal(kind("words", {"size": 3, "allow": "GET"}), asked_upstream=asked_upstream))
     parameters = check(fields["Cache-Status"])
     assert parameters["detail"] == kind.code
     assert ("fwd" in parameters) is asked_upstream

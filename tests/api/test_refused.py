@@ -13,6 +13,11 @@ from tests.fakes.shelf import Fault
 from tests.parts.processes import wait_until
 
 MANIFEST = "/v2/team/app/manifests/1.0"
+ALLOW = {
+    "/v2/a/blobs/uploads/": "POST",
+    "/v2/a/blobs/uploads/some-id": "GET, PATCH, PUT, DELETE",
+    "/v2/a/manifests/1": "GET, HEAD, PUT",
+}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +28,13 @@ MANIFEST = "/v2/team/app/manifests/1.0"
         ("/v1/_ping", "GET", 404, "NOT_FOUND"),
         ("/v2/team/app/manifests/1.0/more", "GET", 404, "NOT_FOUND"),
         ("*", "OPTIONS", 404, "NOT_FOUND"),
-        ("/v2/a/blobs/uploads/", "POST", 405, "UNSUPPORTED"),
-        ("/v2/a/blobs/uploads/some-id", "PATCH", 405, "UNSUPPORTED"),
-        ("/v2/a/manifests/1", "PUT", 405, "UNSUPPORTED"),
+        ("/v2/a/blobs/uploads/", "POST", 403, "DENIED"),
+        ("/v2/a/blobs/uploads/some-id", "PATCH", 403, "DENIED"),
+        ("/v2/a/manifests/1", "PUT", 403, "DENIED"),
+        ("/v2/a/blobs/uploads/", "GET", 405, "UNSUPPORTED"),
+        ("/v2/a/blobs/uploads/some-id", "POST", 405, "UNSUPPORTED"),
         ("/v2/a/manifests/1", "DELETE", 405, "UNSUPPORTED"),
+        (f"/v2/a/blobs/{Digest.of(b'')}", "DELETE", 405, "UNSUPPORTED"),
         ("/v2/", "OPTIONS", 405, "UNSUPPORTED"),
         ("/v2/a/manifests/1?ns=evil.test", "GET", 403, "DENIED"),
         ("/v2/A/manifests/1", "GET", 400, "NAME_INVALID"),
@@ -43,7 +51,7 @@ async def test_every_refusal_is_oci_json(proxy: Proxy, target: str, method: str,
     assert answer.fields["content-type"] == "application/json"
     assert answer.fields["server"] == "edgeproxy"
     assert answer.fields["docker-distribution-api-version"] == "registry/2.0"
-    assert answer.fields.get("allow") == ("GET, HEAD" if status == 405 else None)
+    assert answer.fields.get("allow") == (ALLOW.get(target, "GET, HEAD") if status == 405 else None)
     assert proxy.traffic.errors[code] == 1
 
 

@@ -18,9 +18,11 @@ from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Boarding, Flight, Flights, Spilled
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.uploads import UploadLimits, Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.interfaces import InMemory, Keeper, Kind, OnDisk
@@ -32,6 +34,7 @@ from edgeproxy.remote.budget import Budget
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.remote.windows import Terms
 from edgeproxy.store.disk import DiskStore
+from edgeproxy.store.pushed import Pushed
 from tests.fakes.clock import ManualClock
 from tests.fakes.shelf import Shelf
 from tests.fakes.upstream import MemoryUpstream
@@ -54,6 +57,7 @@ class Setting(NamedTuple):
     patience: float = 3600.0
     memory: int = 64 * 1024
     link: Terms = Terms()
+    uploads: UploadLimits = UploadLimits()
     mirrored: bool = False
     """Whether docker.io has a second upstream, `core.second`."""
 
@@ -88,6 +92,9 @@ class Core:
         absent = Absent(clock)
         self.library = Library(store, self.catalog, flights, fetch, self.tags, upstreams, self.accesses, absent)
         self.listings = Listings(self.library, self.catalog, upstreams, clock)
+        pushed, traffic = Pushed(self.catalog), self.traffic
+        self.uploads = Uploads(setting.uploads, store, pushed, self.room, clock, traffic)
+        self.manifests = Manifests(store, pushed, self.room, self.library, clock, traffic, patience)
 
     def admission(
         self,

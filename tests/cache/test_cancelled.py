@@ -112,7 +112,7 @@ EVERY_SCENARIO = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scena
 
 async def is_sound(core: Core) -> None:
     """Nothing is open or promised, every row has its file and every file its row."""
-    assert files_open_below(core.store.layout.data, "blobs", "partial") == []
+    assert files_open_below(core.store.layout.data, "blobs", "partial", "uploads") == []
     assert core.store.growing == set()
     assert len(core.flights) == 0
     rows = {held.digest: held.size for held in core.catalog.all_held()}

@@ -46,8 +46,8 @@ class Skopeo:
         self._home = directory / "skopeo"
         self._home.mkdir(parents=True)
         self._target = self._home / "image"
-        self._mirror = mirror
-        self._place = "" if configured else mirror.partition("://")[2] + "/"
+        self._mirror = mirror.partition("://")[2]
+        self._place = "" if configured else f"{self._mirror}/"
         self._conf = _registries_conf(self._home, mirror, registry)
         self._trust = f"--src-cert-dir={certs}" if certs else "--src-tls-verify=false"
 
@@ -58,6 +58,12 @@ class Skopeo:
         source = f"docker://{self._place}{registry}/{image}"
         env = _logged_in(self._home, self._mirror, login)
         await run("skopeo", *settings, *words, source, f"dir:{self._target}", env=env)
+
+    async def push(self, registry: str, image: str) -> None:
+        """What was pulled last, all of its platforms, under another name."""
+        settings: list[str | Path] = ["--registries-conf", self._conf, "--insecure-policy"]
+        words: list[str | Path] = ["copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"]
+        await run("skopeo", *settings, *words, f"dir:{self._target}", f"docker://{self._mirror}/{registry}/{image}")
 
     async def digest(self, registry: str, image: str) -> str:
         """Every blob that was copied is looked at, too."""
@@ -81,7 +87,7 @@ class Containers:
         self._home = directory / program
         self._home.mkdir(parents=True)
         self._run = runroot
-        self._mirror = mirror
+        self._mirror = mirror.partition("://")[2]
         self._login: dict[str, str] = {}
         self._conf = _registries_conf(self._home, mirror, registry)
         self._trust = [f"--cert-dir={certs}"] if certs else []
@@ -91,6 +97,12 @@ class Containers:
     async def pull(self, registry: str, image: str, login: str = "") -> None:
         self._login = _logged_in(self._home, self._mirror, login)
         await self._ask("pull", "--quiet", *self._trust, "--signature-policy", self._policy, f"{registry}/{image}")
+
+    async def push(self, source: str, registry: str, image: str) -> None:
+        """A pulled image, as `registry/repository:tag`, under another name."""
+        target = f"docker://{self._mirror}/{registry}/{image}"
+        words: list[str | Path] = ["push", "--quiet", "--tls-verify=false", "--signature-policy", self._policy]
+        await self._ask(*words, source, target)
 
     async def digest(self, registry: str, image: str) -> str:
         named = await self._ask("images", "--digests", "--format", "{{.Digest}}", f"{registry}/{image}")
@@ -110,7 +122,7 @@ class Containers:
 def _logged_in(directory: Path, mirror: str, login: str) -> dict[str, str]:
     """What `skopeo login` and `podman login` write, for the mirror."""
     file = directory / "auth.json"
-    auths = {mirror.partition("://")[2]: {"auth": base64.b64encode(login.encode()).decode()}} if login else {}
+    auths = {mirror: {"auth": base64.b64encode(login.encode()).decode()}} if login else {}
     file.write_text(json.dumps({"auths": auths}))
     return {"REGISTRY_AUTH_FILE": str(file)}
 
@@ -150,6 +162,10 @@ class Containerd:
         words = ["--hosts-dir", str(self._hosts), "--snapshotter", "native", *(["--user", login] if login else [])]
         await self.ctr("images", "pull", *words, f"{registry}/{image}")
 
+    async def push(self, source: str, registry: str, image: str) -> None:
+        """A pulled image, as `registry/repository:tag`, under another name."""
+        await self.ctr("images", "push", "--hosts-dir", str(self._hosts), f"{registry}/{image}", source)
+
     async def digest(self, registry: str, image: str) -> str:
         listed = await self.ctr("images", "list", f"name=={registry}/{image}")
         return listed.splitlines()[1].split()[2]
@@ -171,7 +187,7 @@ async def containerd(
     hosts = home / "certs.d"
     (hosts / registry).mkdir(parents=True)
     (hosts / registry / "hosts.toml").write_text(
-        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve"]\n{_of_host(certs)}'
+        f'server = "{_UNREACHABLE}"\n[host."{mirror}"]\n  capabilities = ["pull", "resolve", "push"]\n{_of_host(certs)}'
     )
     config = home / "config.toml"
     config.write_text(

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import zstandard
+from yarl import URL
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -82,10 +83,9 @@ class Pusher:
     async def blob(self, body: bytes) -> str:
         async with self._session.post(f"{self._base}/blobs/uploads/") as begun:
             assert begun.status == 202, await begun.text()
-            location = begun.headers["Location"]
-        mark = "&" if "?" in location else "?"
+            location = begun.url.join(URL(begun.headers["Location"], encoded=True))
         digest = digest_of(body)
-        async with self._session.put(f"{location}{mark}digest={digest}", data=io.BytesIO(body)) as done:
+        async with self._session.put(location.update_query(digest=digest), data=io.BytesIO(body)) as done:
             assert done.status == 201, await done.text()
         return digest
 

@@ -26,7 +26,7 @@ async def opened(data: Path, clock: Clock, memory: int = 64 * 1024) -> AsyncIter
     finally:
         await store.close()
         await catalog.close()
-        assert files_open_below(data, "blobs", "partial") == []
+        assert files_open_below(data, "blobs", "partial", "uploads") == []
         assert not [thread for thread in threading.enumerate() if thread.name.startswith(("store", "catalog"))]
 
 

@@ -13,7 +13,7 @@ from edgeproxy.interfaces import Span
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestMismatch
 from edgeproxy.store.disk import DiskStore
-from edgeproxy.store.partial import merged
+from edgeproxy.store.partial import map_of, merged
 from tests.fakes.clock import ManualClock
 from tests.store.stores import content, opened
 
@@ -80,7 +80,7 @@ async def test_after_a_kill_what_was_noted_is_here(tmp_path: Path) -> None:
         await writer.close(keep=False)
         for name, body in left.items():
             (store.layout.partial / name).write_bytes(body)
-        with open(store.layout.map_of(DIGEST), "ab") as file:
+        with open(map_of(store.layout.partial_of(DIGEST)), "ab") as file:
             file.write(b"9000 95")  # torn
         writer = await store.create(DIGEST)
         assert (writer.offset, writer.ahead) == (1500, [Span(4000, 5000)])
@@ -89,7 +89,7 @@ async def test_after_a_kill_what_was_noted_is_here(tmp_path: Path) -> None:
 
 
 async def test_a_map_without_its_file_says_nothing(store: DiskStore) -> None:
-    store.layout.map_of(DIGEST).write_text("0 100\n200 300\n")
+    map_of(store.layout.partial_of(DIGEST)).write_text("0 100\n200 300\n")
     writer = await store.create(DIGEST)
     assert (writer.offset, writer.ahead) == (0, [])
     await writer.write(BODY)
@@ -98,7 +98,7 @@ async def test_a_map_without_its_file_says_nothing(store: DiskStore) -> None:
 
 
 async def test_a_map_says_no_more_than_its_file_has(store: DiskStore) -> None:
-    store.layout.map_of(DIGEST).write_text("0 100\n200 300\n400 500\n")
+    map_of(store.layout.partial_of(DIGEST)).write_text("0 100\n200 300\n400 500\n")
     store.layout.partial_of(DIGEST).write_bytes(BODY[:250])
     writer = await store.create(DIGEST)
     assert (writer.offset, writer.ahead) == (100, [Span(200, 250)])

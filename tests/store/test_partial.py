@@ -169,7 +169,7 @@ async def test_all_that_are_too_old_leave(store: DiskStore) -> None:
     assert left(store) == {Digest.of(b"b"), Digest.of(b"c")}
 
 
-class Hesitant(set[Digest]):
+class Hesitant(set[str]):
     """Lets a thread that looks whether a digest is in it wait before it goes on."""
 
     def __init__(self) -> None:
