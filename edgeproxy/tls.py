@@ -56,8 +56,8 @@ def doubt(given: Encryption) -> str:
             end.do_handshake()
         except ssl.SSLWantReadError:
             continue
-        except ssl.SSLCertVerificationError as error:
-            return error.verify_message
+        except ssl.SSLError as error:
+            return getattr(error, "verify_message", str(error))
     return ""
 
 

@@ -151,6 +151,34 @@ async def test_what_one_caller_brought_is_refused_to_another_by_every_way(
         assert await here.proxy.metric("edgeproxy_refused_total", reason="login") > 0
 
 
+async def mounted(site: Site, source: str, digest: str, login: str) -> int:
+    """The status of a mount into a repository that all may push to who have a login: 201 where it was done."""
+    name, _, password = login.partition(":")
+    fields = {"Authorization": Credentials(name, password).basic()}
+    url = f"{site.proxy.url}/v2/registry.test/mine/app/blobs/uploads/?mount={digest}&from=registry.test/{source}"
+    async with aiohttp.ClientSession(headers=fields) as session, session.post(url) as answer:
+        return answer.status
+
+
+async def test_a_private_blob_is_mounted_by_whom_it_is_shown_to_only(
+    tmp_path: Path, registry: DockerRegistry, gallery: Gallery, tokens: TokenServer
+) -> None:
+    pushers = '[[access]]\nallow = "pusher"\nto = ["authenticated"]\non = ["registry.test/mine/*"]\n'
+    async with site(tmp_path, registry, tokens, ours=True, more=RULES + pushers) as here:
+        found = await ways(registry, gallery)
+        await check_ways(here, found, ALICE, allowed=True)
+        digest = found["blob"].rpartition("/")[2]
+        shared = found["shared"].rpartition("/")[2]
+        assert await here.status(f"registry.test/team/index/blobs/{shared}") == 200
+        assert await mounted(here, "team/docker", digest, WRONG) == 401
+        assert await mounted(here, "team/docker", digest, BOB) == 202  # which begins an upload, and says nothing
+        assert await mounted(here, "team/none", digest, BOB) == 202
+        assert await mounted(here, "team/index", digest, BOB) == 202
+        assert await here.status(f"registry.test/mine/app/blobs/{digest}", BOB) != 200
+        assert await mounted(here, "team/index", shared, BOB) == 201
+        assert await mounted(here, "team/docker", digest, ALICE) == 201
+
+
 async def catalogue(site: Site, login: str) -> list[str]:
     return list((await site.ask("v2/_catalog", login))[1]["repositories"])
 
