@@ -32,7 +32,16 @@ from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.interfaces import Content as Body
 from edgeproxy.interfaces import InMemory, Span
-from edgeproxy.oci.errors import LoopDetected, NotHeld, Refusal, Unavailable, Unsupported, document, unknown
+from edgeproxy.oci.errors import (
+    LoopDetected,
+    NotHeld,
+    Refusal,
+    TooManyRequests,
+    Unavailable,
+    Unsupported,
+    document,
+    unknown,
+)
 from edgeproxy.oci.manifest import OCI_INDEX
 from edgeproxy.oci.passage import has_passed
 from edgeproxy.oci.reference import path_of
@@ -188,7 +197,7 @@ class Pull:
         """Whoever may push asks what is still to be pushed: all that cannot be had, upstream or not."""
         try:
             return await self.library.stat(ask.kind, ask.reference)
-        except Unavailable as trouble:
+        except (Unavailable, TooManyRequests) as trouble:
             repository, path = ask.reference.repository, path_of(ask.kind, ask.reference)
             try:
                 await self._admission.admit(NOBODY, repository, path, Role.PUSHER)

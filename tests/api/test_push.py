@@ -12,7 +12,7 @@ import pytest
 from edgeproxy.access.identity import Role
 from edgeproxy.access.roles import Binding, Subjects
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import Unavailable
+from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from edgeproxy.oci.reference import Pinned, Repository
 from tests.api.conftest import Proxy
@@ -240,8 +240,8 @@ async def test_no_room(proxy: Proxy) -> None:
 
 
 async def test_a_blob_is_mounted_from_where_the_caller_may_read_it(proxy: Proxy) -> None:
-    await push_blob(proxy, BODY, "team/base")
-    answer = await send(proxy, "POST", f"{BEGIN}?mount={DIGEST}&from=team/base")
+    await proxy.daemon.uploads.whole(Pinned(Repository("a.test", "closed/app"), DIGEST), said(BODY))
+    answer = await send(proxy, "POST", f"{BEGIN}?mount={DIGEST}&from=closed/app")
     assert (answer.status, answer.fields["location"]) == (201, f"/v2/team/app/blobs/{DIGEST}")
     assert answer.fields["docker-content-digest"] == DIGEST
     assert (await proxy.ask(f"/v2/team/app/blobs/{DIGEST}")).body == BODY
@@ -371,12 +371,15 @@ async def test_who_may_not_push_is_told_before_anything_else(proxy: Proxy) -> No
 
 
 @pytest.mark.parametrize("path", [f"blobs/{DIGEST}", "manifests/1.0", f"manifests/{DIGEST}"])
-async def test_whoever_may_push_is_told_that_what_cannot_be_had_is_not_there(proxy: Proxy, path: str) -> None:
+@pytest.mark.parametrize("refusal", [Unavailable("down"), TooManyRequests("slowly")], ids=lambda each: each.code)
+async def test_whoever_may_push_is_told_that_what_cannot_be_had_is_not_there(
+    proxy: Proxy, path: str, refusal: Refusal
+) -> None:
     """It asks for what is still to be pushed; others are told that upstream fails."""
-    proxy.shelf.faults.append(Fault(refusal=Unavailable("down")))
+    proxy.shelf.faults.append(Fault(refusal=refusal))
     assert (await proxy.ask(f"/v2/team/app/{path}", method="HEAD")).status == 404
-    assert (await proxy.ask(f"/v2/team/app/{path}")).status == 503
-    assert (await proxy.ask(f"/v2/closed/app/{path}", method="HEAD")).status == 503
+    assert (await proxy.ask(f"/v2/team/app/{path}")).status == refusal.status
+    assert (await proxy.ask(f"/v2/closed/app/{path}", method="HEAD")).status == refusal.status
 
 
 async def test_what_is_pushed_is_private(proxy: Proxy, tmp_path: Path) -> None:
