@@ -92,6 +92,7 @@ class Library:
             flight = self._flights.join(kind, pinned, self._fetch, urgency)
             try:
                 await flight.landed()
+                await flight.ended()  # it is kept a little later than it is known to be right
             except Spilled as error:
                 raise Unavailable(f"{pinned} is not kept: the disk is full") from error
 

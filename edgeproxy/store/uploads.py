@@ -63,15 +63,22 @@ class UploadFiles:
         session = self._sessions[name]
         begun = session.begun or Begun(hashlib.new(UNNAMED))
         session.writer = writer = PartialFile(self._store, name, self._path(name), None, begun)
+        resumed = False
         try:
             await self._store.run(writer.resume)
+            resumed = True
             yield writer
         finally:
             await writer.close(keep=True)
-            session.writer, session.begun, session.offset = None, writer.begun, writer.offset
-            session.touched = self._store.clock.now()
-            if not self._path(name).exists():
-                del self._sessions[name]
+            self._rest(name, session, writer.begun if resumed else None)
+
+    def _rest(self, name: str, session: Session, begun: Begun | None) -> None:
+        session.writer, session.touched = None, self._store.clock.now()
+        try:
+            session.offset = self._path(name).stat().st_size
+        except FileNotFoundError:  # it is a blob now, or was not worth keeping
+            del self._sessions[name]
+        session.begun = begun if begun and begun.offset == session.offset else None
 
     def drop(self, name: str) -> None:
         """End a session that nobody writes."""

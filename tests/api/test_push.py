@@ -12,21 +12,28 @@ import pytest
 from edgeproxy.access.identity import Role
 from edgeproxy.access.roles import Binding, Subjects
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import Unavailable
+from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from edgeproxy.oci.reference import Pinned, Repository
 from tests.api.conftest import Proxy
-from tests.api.wire import Parsed, request, response
+from tests.api.pushing import (
+    BEGIN,
+    BODY,
+    CONFIG,
+    DIGEST,
+    IMAGE,
+    LAYER,
+    TYPED,
+    begun,
+    named,
+    push_blob,
+    push_image,
+    send,
+)
+from tests.api.wire import request, response
 from tests.fakes.bodies import said
 from tests.fakes.shelf import Fault, described, image_manifest
 from tests.parts.processes import wait_until
-
-BODY = bytes(range(256)) * 2000
-DIGEST = Digest.of(BODY)
-CONFIG, LAYER = b"{}", b"layer"
-IMAGE = image_manifest(CONFIG, [LAYER])
-TYPED = f"Content-Type: {OCI_MANIFEST}"
-BEGIN = "/v2/team/app/blobs/uploads/"
 
 
 @pytest.fixture
@@ -35,35 +42,6 @@ def more() -> dict[str, Any]:
         "access": [{"allow": "pusher", "to": ["*"]}, {"deny": "pusher", "on": ["a.test/closed/*"]}],
         "limits": {"upload_size": "1MB", "uploads": 10},
     }
-
-
-async def send(proxy: Proxy, method: str, target: str, body: bytes = b"", *fields: str) -> Parsed:
-    text = request(target, *fields, f"Content-Length: {len(body)}", "Connection: close", method=method, body=body)
-    async with proxy.connected() as (reader, writer):
-        writer.write(text)
-        return await response(reader)
-
-
-async def begun(proxy: Proxy, target: str = BEGIN) -> str:
-    """Where the upload goes on."""
-    answer = await send(proxy, "POST", target)
-    assert answer.status == 202, answer.body
-    return answer.fields["location"]
-
-
-def named(location: str, digest: str = DIGEST) -> str:
-    return f"{location}{'&' if '?' in location else '?'}digest={digest}"
-
-
-async def push_blob(proxy: Proxy, body: bytes, repository: str = "team/app") -> None:
-    target = f"/v2/{repository}/blobs/uploads/?digest={Digest.of(body)}"
-    assert (await send(proxy, "POST", target, body)).status == 201
-
-
-async def push_image(proxy: Proxy, reference: str = "1.0") -> Parsed:
-    for body in (CONFIG, LAYER):
-        await push_blob(proxy, body)
-    return await send(proxy, "PUT", f"/v2/team/app/manifests/{reference}", IMAGE, TYPED)
 
 
 # blobs
@@ -240,8 +218,8 @@ async def test_no_room(proxy: Proxy) -> None:
 
 
 async def test_a_blob_is_mounted_from_where_the_caller_may_read_it(proxy: Proxy) -> None:
-    await push_blob(proxy, BODY, "team/base")
-    answer = await send(proxy, "POST", f"{BEGIN}?mount={DIGEST}&from=team/base")
+    await proxy.daemon.uploads.whole(Pinned(Repository("a.test", "closed/app"), DIGEST), said(BODY))
+    answer = await send(proxy, "POST", f"{BEGIN}?mount={DIGEST}&from=closed/app")
     assert (answer.status, answer.fields["location"]) == (201, f"/v2/team/app/blobs/{DIGEST}")
     assert answer.fields["docker-content-digest"] == DIGEST
     assert (await proxy.ask(f"/v2/team/app/blobs/{DIGEST}")).body == BODY
@@ -371,12 +349,15 @@ async def test_who_may_not_push_is_told_before_anything_else(proxy: Proxy) -> No
 
 
 @pytest.mark.parametrize("path", [f"blobs/{DIGEST}", "manifests/1.0", f"manifests/{DIGEST}"])
-async def test_whoever_may_push_is_told_that_what_cannot_be_had_is_not_there(proxy: Proxy, path: str) -> None:
+@pytest.mark.parametrize("refusal", [Unavailable("down"), TooManyRequests("slowly")], ids=lambda each: each.code)
+async def test_whoever_may_push_is_told_that_what_cannot_be_had_is_not_there(
+    proxy: Proxy, path: str, refusal: Refusal
+) -> None:
     """It asks for what is still to be pushed; others are told that upstream fails."""
-    proxy.shelf.faults.append(Fault(refusal=Unavailable("down")))
+    proxy.shelf.faults.append(Fault(refusal=refusal))
     assert (await proxy.ask(f"/v2/team/app/{path}", method="HEAD")).status == 404
-    assert (await proxy.ask(f"/v2/team/app/{path}")).status == 503
-    assert (await proxy.ask(f"/v2/closed/app/{path}", method="HEAD")).status == 503
+    assert (await proxy.ask(f"/v2/team/app/{path}")).status == refusal.status
+    assert (await proxy.ask(f"/v2/closed/app/{path}", method="HEAD")).status == refusal.status
 
 
 async def test_what_is_pushed_is_private(proxy: Proxy, tmp_path: Path) -> None:

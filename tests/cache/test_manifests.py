@@ -137,7 +137,6 @@ async def test_what_upstream_has_in_this_repository_need_not_be_uploaded(tmp_pat
                 await core.manifests.put(TAG, IMAGE, OCI_MANIFEST)
             return
         await core.manifests.put(TAG, IMAGE, OCI_MANIFEST)
-        await core.settled()
         assert core.catalog.held(layer.digest) is not None
 
 
@@ -211,6 +210,9 @@ async def test_tags_of_here_and_of_upstream_are_one_list(tmp_path: Path) -> None
             if not page.more:
                 break
         assert found == ["a", "b", "c", "e", "f"]
+        core.first.tags_per_page = 2
+        assert (await core.listings.tags(HERE, "", None))[:2] == (["a", "b", "c"], True)
+        assert (await core.listings.tags(HERE, "c", None))[:2] == (["e", "f"], False)
         core.first.faults.append(Fault(refusal=Unavailable("down")))
         assert (await core.listings.tags(HERE, "", None)).tags == ["b", "c", "f"]
         core.first.faults.clear()

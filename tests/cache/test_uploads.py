@@ -132,6 +132,7 @@ async def test_only_one_writes_to_a_session_at_a_time(tmp_path: Path) -> None:
             await core.uploads.finish(BLOB, identity, said(b"x"))
         with pytest.raises(UploadBusy):
             core.uploads.cancel(HERE, identity)
+        core.clock.advance(10**6)
         await core.uploads.expire()
         assert slow.hold is not None
         slow.hold.set()

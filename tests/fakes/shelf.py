@@ -71,8 +71,10 @@ class Shelf:
         self.subjects: dict[Pinned, bytes] | None = None
         """The indexes of the referrers API; `None` where there is no such API."""
         self.pages = True
-        self.referrers_per_page: int | None = None
         """Whether `n` and `last` are heeded, and the tags of a list in order."""
+        self.tags_per_page: int | None = None
+        """At most, whatever is asked for."""
+        self.referrers_per_page: int | None = None
         self.nonsense: bytes | None = None
         """Answered instead of any list."""
         self.faults: list[Fault] = []
@@ -147,9 +149,10 @@ class Shelf:
         if self.pages:
             tags = sorted(tag for tag in tags if tag > query.get("last", ""))
         most = int(query["n"]) if self.pages and "n" in query else len(tags)
+        most = most if self.tags_per_page is None else min(most, self.tags_per_page)
         body = {"name": repository.path, "tags": tags[:most]}
         more = len(tags) > most > 0
-        return Page(json.dumps(body).encode(), (("n", query["n"]), ("last", tags[most - 1])) if more else ())
+        return Page(json.dumps(body).encode(), (("n", str(most)), ("last", tags[most - 1])) if more else ())
 
     def _referrers(self, subject: Pinned, query: Mapping[str, str]) -> Page:
         if self.subjects is None:

@@ -102,3 +102,19 @@ async def test_uploads_are_not_swept_away_with_broken_downloads(store: DiskStore
         await writer.write(BODY)
     assert await store.drop_idle_partials(10**9, keep_since=10**12) == 0
     assert store.uploads.size() == len(BODY)
+
+
+async def test_a_file_that_cannot_be_opened_loses_nothing(tmp_path: Path, clock: ManualClock) -> None:
+    async with opened(tmp_path, clock) as store:
+        store.uploads.begin(NAME)
+        async with store.uploads.writing(NAME) as writer:
+            await writer.write(BODY[:10])
+    async with opened(tmp_path, clock) as store:
+        (tmp_path / "uploads").rename(tmp_path / "moved")
+        (tmp_path / "uploads").symlink_to("uploads")
+        with pytest.raises(OSError, match="symbolic"):
+            async with store.uploads.writing(NAME):
+                pass
+        (tmp_path / "uploads").unlink()
+        (tmp_path / "moved").rename(tmp_path / "uploads")
+        assert store.uploads.sessions[NAME].size == 10
