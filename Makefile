@@ -4,7 +4,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 # The real registry and the real clients that the tests and benchmarks run against.
-PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl openssl apache2-utils
+PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl openssl apache2-utils docker.io
 
 .DEFAULT_GOAL := help
 .PHONY: help setup parts run test check bench
@@ -32,6 +32,7 @@ parts:
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	    command -v docker >/dev/null || apt-get install -y -qq --no-install-recommends docker-cli; \
 	  else echo "absent, their tests are skipped:$$missing"; fi; \
 	fi
 

@@ -78,7 +78,7 @@ class UploadFiles:
             session.offset = self._path(name).stat().st_size
         except FileNotFoundError:  # it is a blob now, or was not worth keeping
             del self._sessions[name]
-        session.begun = begun if begun and begun.offset == session.offset else None
+        session.begun = begun
 
     def drop(self, name: str) -> None:
         """End a session that nobody writes."""

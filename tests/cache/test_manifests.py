@@ -8,6 +8,7 @@ import pytest
 
 from edgeproxy.cache.rules import Rule
 from edgeproxy.cache.uploads import UploadLimits
+from edgeproxy.interfaces import Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
     DigestInvalid,
@@ -137,6 +138,13 @@ async def test_what_upstream_has_in_this_repository_need_not_be_uploaded(tmp_pat
                 await core.manifests.put(TAG, IMAGE, OCI_MANIFEST)
             return
         await core.manifests.put(TAG, IMAGE, OCI_MANIFEST)
+        assert core.catalog.held(layer.digest) is not None
+
+
+async def test_what_is_brought_is_kept_by_then(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        layer = core.first.blob(HERE, LAYERS[1])
+        await core.library.bring("blobs", layer, Urgency.CLIENT)
         assert core.catalog.held(layer.digest) is not None
 
 
