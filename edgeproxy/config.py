@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveInt,
     SecretStr,
     ValidationError,
     field_validator,
@@ -22,13 +24,14 @@ from pydantic import (
 )
 
 from edgeproxy.access.identity import Role
+from edgeproxy.access.limits import Clients
 from edgeproxy.access.roles import Binding, Subjects
 from edgeproxy.lines import line_of
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
 from edgeproxy.remote.windows import Terms
-from edgeproxy.units import Address, Duration, Percentage, Rate, Share, Size, TimeWindow
+from edgeproxy.units import Address, Duration, Network, Percentage, Rate, Share, Size, TimeWindow
 
 KNOWN_REGISTRIES = {
     DOCKER_HUB: "https://registry-1.docker.io",
@@ -209,6 +212,30 @@ class TimeoutConfig(_Section):
     drain: Duration = 30.0
 
 
+class LimitsConfig(_Section):
+    request_line: Size = 8 * 2**10
+    header: Size = 32 * 2**10
+    header_time: Duration = 10.0
+    idle: Duration = 120.0
+    stalled: Duration = 300.0
+    connections: PositiveInt = 10_000
+    connections_per_address: PositiveInt = 1000
+    requests_per_address: PositiveInt = 2000
+    exempt: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    flights: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _check_header(self) -> Self:
+        if not 0 < self.request_line < self.header:
+            raise ValueError("request_line is a part of header: write a size above 0, and a larger one for header")
+        return self
+
+    def clients(self, files: int, now: float) -> Clients:
+        """`files`: descriptors that the process may have; a client takes up to two."""
+        connections = min(self.connections, files // 2)
+        return Clients(connections, self.connections_per_address, self.requests_per_address, self.exempt, now)
+
+
 def _data_directory() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/edgeproxy")
@@ -223,6 +250,7 @@ class Config(_Section):
     log_level: str = "info"
     cache: CacheConfig = CacheConfig()
     timeout: TimeoutConfig = TimeoutConfig()
+    limits: LimitsConfig = LimitsConfig()
     link: LinkConfig = LinkConfig()
     registry: dict[str, RegistryConfig] = Field(default_factory=dict)
     rule: tuple[RuleConfig, ...] = ()
@@ -330,6 +358,7 @@ def _keys_beside(path: Sequence[str | int]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "cache": CacheConfig,
         "timeout": TimeoutConfig,
+        "limits": LimitsConfig,
         "link": LinkConfig,
         "rule": RuleConfig,
         "access": AccessConfig,

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
@@ -20,6 +21,7 @@ from edgeproxy.admin.app import admin_app
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import PullServer
+from edgeproxy.api.connection import ConnectionLimits
 from edgeproxy.api.pull import Pull
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
@@ -74,7 +76,7 @@ class Daemon:
         self.layout = Layout(config.data)
         self.catalog = Catalog(self.layout.catalog, clock)
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
-        self.flights = Flights(supervisor.spawn, config.timeout.answer)
+        self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self.accesses = Accesses(self.catalog, clock)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
@@ -194,7 +196,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
     async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        server = pull_server(config, daemon.pull, traffic, time.monotonic())
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches()), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         async with _listening(admin, config.admin, "admin"), _listening(pulls, config.listen, "listen"):
@@ -202,7 +204,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
             loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, reload))
-            for job in daemon.jobs():
+            for job in [*daemon.jobs(), Job("sweep connections", partial(_sweep, server), every=1.0)]:
                 supervisor.start(job)
             _notify("READY=1")
             log.info(
@@ -216,6 +218,20 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
             log.info("stopping: requests under way have %g s to end", config.timeout.drain)
         supervisor.stop()
         await daemon.close()
+
+
+def pull_server(config: Config, pull: Pull, traffic: Traffic, now: float) -> PullServer:
+    """`now` is of a clock that only goes forward, as are the times it is swept with."""
+    limits = config.limits
+    clients = limits.clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0], now)
+    per_connection = ConnectionLimits(
+        limits.request_line, limits.header, limits.header_time, limits.idle, limits.stalled
+    )
+    return PullServer(pull, traffic, clients, per_connection, now)
+
+
+async def _sweep(server: PullServer) -> None:
+    server.sweep(time.monotonic())
 
 
 def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> Daemon:
@@ -236,7 +252,7 @@ def _reload(daemon: Daemon, server: PullServer, reload: Callable[[], Config]) ->
         log.error("the configuration stays as it was: %s", error)
         return
     server.pull = daemon.pull
-    log.info("configuration read again; listen, admin, data, memory and timeouts take effect at the next start")
+    log.info("configuration read again; listen, admin, data, memory, timeouts and limits take effect at the next start")
 
 
 @asynccontextmanager

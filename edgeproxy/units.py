@@ -1,6 +1,7 @@
 """Durations, sizes, rates and addresses, as people write them."""
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -83,6 +84,14 @@ def parse_address(value: object) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """`"10.0.0.0/8"`; an address alone is a network of one. Raises ValueError."""
+    try:
+        return ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f'{value!r} is not a network: write address/bits, as in "10.0.0.0/8" ({error})') from error
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Share = Annotated[float | int, BeforeValidator(parse_share)]
@@ -90,3 +99,4 @@ Percentage = Annotated[float, BeforeValidator(parse_percentage)]
 Rate = Annotated[int, BeforeValidator(parse_rate)]
 TimeWindow = Annotated[Window, BeforeValidator(parse_window), PlainSerializer(str, return_type=str)]
 Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network), PlainSerializer(str, return_type=str)]

@@ -1,42 +1,47 @@
-"""The pull API on a socket: one connection's requests to replies, and every failure to OCI JSON."""
+"""The pull API on a socket: requests to replies, and every failure to OCI JSON."""
 
-import asyncio
 import logging
-import socket
 import time
-from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from edgeproxy.api import fields
+from edgeproxy.access.limits import Clients
 from edgeproxy.api.address import Ask
-from edgeproxy.api.front import Front, write_at_once
+from edgeproxy.api.connection import Connection, ConnectionLimits
 from edgeproxy.api.pull import Pull, Reply, joined, reply_with_refusal
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import Refusal, RequestInvalid
+from edgeproxy.oci.errors import Refusal
 from edgeproxy.oci.passage import passed
 
 log = logging.getLogger(__name__)
-_IDLE = 120.0
-_UNSENT = 64 * 1024
-"""Bytes of a body that the kernel holds before it may send them. More would go out with the client's acknowledgements,
-on its processor and not on ours (a third slower on loopback), and lie in memory for every slow client."""
 _QUIET = logging.getLogger("edgeproxy.http")
 
 
 class PullServer(web.Server):
     """Makes a connection for every client; serves `Pull`."""
 
-    def __init__(self, pull: Pull, traffic: Traffic) -> None:
-        super().__init__(self._handle, access_log=None, keepalive_timeout=_IDLE, logger=_QUIET)
+    def __init__(self, pull: Pull, traffic: Traffic, clients: Clients, limits: ConnectionLimits, now: float) -> None:
+        super().__init__(self._handle, access_log=None, logger=_QUIET, **limits.settings())
         self.pull = pull
         """May be exchanged while requests are under way."""
+        self.clients = clients
+        self.limits = limits
+        self.now = now
+        """Seconds, exact to the second, for all that need not know it better."""
         self._traffic = traffic
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, self, loop=self._loop, **self._kwargs)
+
+    def sweep(self, now: float) -> None:
+        """Called once a second: one look at every connection instead of a timer for every request."""
+        self.now = now
+        self.clients.refill(now)
+        for connection in self.connections:
+            assert isinstance(connection, Connection)
+            connection.sweep(now)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
@@ -54,6 +59,7 @@ class PullServer(web.Server):
         ask: Ask | None = None
         method = request.method
         try:
+            check_rate(request)
             ask = pull.parse(request.raw_path, request.headers.get("Host", ""))
             pull.allow(method, request.headers)
             passed.set(joined(request.headers, "CDN-Loop"))
@@ -79,68 +85,16 @@ class PullServer(web.Server):
         return reply
 
 
+def check_rate(request: web.BaseRequest) -> None:
+    """Raises `TooManyRequests`."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    if connection.client is not None:
+        connection.client.check()
+
+
 def end(request: web.BaseRequest) -> None:
     """Finish the connection with FIN: a reset would make clients fail where they could resume."""
     transport = request.transport
     if transport is not None and transport.can_write_eof():
         transport.write_eof()
-
-
-class Connection(RequestHandler):
-    """aiohttp's connection, with hits answered at the front and errors in the specification's words."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, server: PullServer, **settings: Any) -> None:
-        super().__init__(server, **settings)
-        self._parser = Front(self._parser, self, server)  # type: ignore[assignment]
-        self._socket = -1
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-        self._socket = connection.fileno()
-
-    def is_idle(self) -> bool:
-        """Whether an answer may go out now: none is being made, and the client has taken what went before."""
-        return (
-            self._waiter is not None
-            and not self._messages
-            and not self._waiter.done()
-            and self.transport is not None
-            and not self.transport.is_closing()
-            and not self.transport.get_write_buffer_size()
-        )
-
-    def write_at_once(self, head: bytes, body: bytes) -> None:
-        """Past the transport, whose buffer is empty, as far as the kernel takes it."""
-        rest = write_at_once(self._socket, head, body)
-        if rest and self.transport is not None:
-            self.transport.write(rest)
-        self._next_keepalive_close_time = self._loop.time() + _IDLE
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Whatever is not HTTP, a TLS handshake on the plain port included, is told so at once."""
-        if request.writer.output_size > 0 or self._manager is None:
-            raise ConnectionError("the answer is already on its way")
-        assert isinstance(self._manager, PullServer)
-        request._version = HttpVersion11  # unreadable requests count as 1.0, and some clients want to see 1.1
-        text = "this is not an HTTP/1.1 request: speak plain HTTP on this port" if message is None else message
-        reply = self._manager.refuse(RequestInvalid(text[:300]) if status < 500 else Refusal("a bug in the proxy"))
-        body = reply.body.body  # type: ignore[union-attr]
-        response = web.Response(status=status, headers=[*fields.common(), *reply.about, *reply.came_by], body=body)
-        response.force_close()
-        return response
-
-    def log_exception(self, *args: Any, **kw: Any) -> None:
-        """A client that resets its connection is no error."""
-        error = kw.get("exc_info")
-        if not isinstance(error, ConnectionError):
-            super().log_exception(*args, **kw)

@@ -57,6 +57,24 @@ class RequestInvalid(Refusal):
     code, status = "UNSUPPORTED", 400
 
 
+class TargetTooLong(RequestInvalid):
+    """RFC 9110, section 15.5.15."""
+
+    code, status = "TARGET_TOO_LONG", 414
+
+
+class FieldsTooLarge(RequestInvalid):
+    """RFC 6585, section 5."""
+
+    code, status = "FIELDS_TOO_LARGE", 431
+
+
+class RequestTooSlow(RequestInvalid):
+    """RFC 9110, section 15.5.9."""
+
+    code, status = "REQUEST_TOO_SLOW", 408
+
+
 class RouteUnknown(Refusal):
     code, status = "NOT_FOUND", 404
 

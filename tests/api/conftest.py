@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from edgeproxy.api.app import PullServer
+from edgeproxy.api.connection import Connection
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
-from edgeproxy.daemon import Daemon
+from edgeproxy.daemon import Daemon, pull_server
 from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
@@ -28,6 +29,8 @@ from tests.parts.processes import wait_until
 _SEND_BUFFER = 64 * 1024
 """Bytes, less than most: a large answer is never taken by the kernel at once."""
 HERE = Repository("a.test", "team/app")
+START = 1000.0
+"""Seconds on the clock that connections are swept by; a test moves it on with `server.sweep`."""
 
 
 class Proxy(NamedTuple):
@@ -37,11 +40,22 @@ class Proxy(NamedTuple):
     traffic: Traffic
     handled: list[str]
     """The targets that got past the front."""
+    server: PullServer
 
     async def keeps(self, *contents: bytes) -> None:
         """A blob is kept after its last byte was sent: wait until these are."""
         digests = [Digest.of(content) for content in contents]
         await wait_until(lambda: all(self.daemon.catalog.held(digest) for digest in digests), "all are kept")
+
+    async def at_rest(self, count: int = 0) -> None:
+        """Wait until every connection waits for its client, and there are so many at least."""
+        await wait_until(
+            lambda: (
+                len(self.server.connections) >= count
+                and all(isinstance(each, Connection) and each.waits() for each in self.server.connections)
+            ),
+            "all wait for their clients",
+        )
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -85,7 +99,13 @@ def _watched(server: PullServer) -> list[str]:
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
+def limits() -> dict[str, object]:
+    """The section of the configuration; a test module may have its own."""
+    return {}
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Proxy]:
     shelf, traffic = Shelf(), Traffic()
     async with (
         Loopback(shelf, "a.test").listening() as upstream,
@@ -96,10 +116,12 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
         settings = {
             "data": tmp_path / "data",
             "cache": {"budget": "100MB", "reserve": "0%"},
+            "limits": limits,
             "registry": {"a.test": {"default": True, "upstream": [{"url": str(upstream).rstrip("/")}]}},
         }
-        daemon = Daemon(Config.model_validate(settings), supervisor, session, traffic)
-        server = PullServer(daemon.pull, traffic)
+        config = Config.model_validate(settings)
+        daemon = Daemon(config, supervisor, session, traffic)
+        server = pull_server(config, daemon.pull, traffic, START)
         handled = _watched(server)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()
@@ -107,7 +129,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
         await web.SockSite(runner, listener).start()
         try:
-            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled)
+            yield Proxy(runner.addresses[0][1], daemon, shelf, traffic, handled, server)
         finally:
             await runner.cleanup()
             supervisor.stop()
