@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,7 @@ from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
 from edgeproxy.remote.windows import Terms
-from edgeproxy.sections import AccessConfig, AuthConfig, Section, TlsConfig
+from edgeproxy.sections import AccessConfig, AuthConfig, LimitsConfig, Section, TlsConfig
 from edgeproxy.tls import server_context
 from edgeproxy.units import Address, Duration, Percentage, Rate, Share, Size, TimeWindow
 
@@ -181,12 +181,6 @@ class RuleConfig(Section):
 class FetchConfig(Section):
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
-
-
-class LimitsConfig(Section):
-    uploads: Annotated[int, Field(ge=1)] = 1000
-    upload_age: Duration = 86400.0
-    upload_size: Size = 100 * 10**9
 
 
 class TimeoutConfig(Section):

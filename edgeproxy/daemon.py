@@ -80,7 +80,7 @@ class Daemon:
         self.layout = Layout(config.data)
         self.catalog = Catalog(self.layout.catalog, clock)
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
-        self.flights = Flights(supervisor.spawn, config.timeout.answer)
+        self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self.accesses = Accesses(self.catalog, clock)
         self.metrics = Metrics(traffic, self._gauges())

@@ -7,12 +7,15 @@ import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import ClientSession, web
 
 from edgeproxy.admin.app import admin_app
-from edgeproxy.api.app import PullServer
+from edgeproxy.api.app import PullServer, Service
+from edgeproxy.api.connection import ConnectionLimits
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
@@ -46,7 +49,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         supervisor = Supervisor(group, SystemClock(), traffic)
         daemon = _build(config, supervisor, session, traffic)
         certificates = _certificates(config)
-        server = PullServer(daemon.service, traffic)
+        server = pull_server(config, daemon.service, traffic, time.monotonic())
         allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), allow), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
@@ -56,7 +59,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)
             loop.add_signal_handler(signal.SIGHUP, lambda: _reload(daemon, server, certificates, reload))
-            for job in daemon.jobs():
+            for job in [*daemon.jobs(), Job("sweep connections", partial(_sweep, server), every=1.0)]:
                 supervisor.start(job)
             if certificates is not None:
                 supervisor.start(Job("certificates", certificates.step, every=5.0, delay=5.0))
@@ -72,6 +75,20 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
             log.info("stopping: requests under way have %g s to end", config.timeout.drain)
         supervisor.stop()
         await daemon.close()
+
+
+def pull_server(config: Config, service: Service, traffic: Traffic, now: float) -> PullServer:
+    """`now` is of a clock that only goes forward, as are the times it is swept with."""
+    limits = config.limits
+    clients = limits.clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0], now)
+    per_connection = ConnectionLimits(
+        limits.request_line, limits.header, limits.header_time, limits.idle, limits.stalled
+    )
+    return PullServer(service, traffic, clients, per_connection, now)
+
+
+async def _sweep(server: PullServer) -> None:
+    server.sweep(time.monotonic())
 
 
 def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> Daemon:
@@ -107,7 +124,8 @@ def _reload(
     if certificates is not None and encryption is not None:
         certificates.renew(encryption)
     log.info(
-        "configuration read again; listen (TLS or not), admin, data, memory and timeouts take effect at the next start"
+        "configuration read again; listen (TLS or not), admin, data, memory, timeouts and limits "
+        "take effect at the next start"
     )
 
 

@@ -1,15 +1,17 @@
 """Sections of the configuration that say who may what, and how clients reach us."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator, model_validator
 
 from edgeproxy.access.certificates import By
 from edgeproxy.access.identity import Role
+from edgeproxy.access.limits import Clients
 from edgeproxy.access.roles import Binding, Subjects
 from edgeproxy.tls import Encryption, Mtls
-from edgeproxy.units import Duration
+from edgeproxy.units import Duration, Network, Size
 
 RoleName = Literal["puller", "pusher", "replicator", "operator"]
 
@@ -86,6 +88,33 @@ class TlsConfig(Section):
         if self.certificate is None:
             return None
         return Encryption(self.certificate, self.key, self.client_ca, self.mtls)
+
+
+class LimitsConfig(Section):
+    request_line: Size = 8 * 2**10
+    header: Size = 32 * 2**10
+    header_time: Duration = 10.0
+    idle: Duration = 120.0
+    stalled: Duration = 300.0
+    connections: PositiveInt = 10_000
+    connections_per_address: PositiveInt = 1000
+    requests_per_address: PositiveInt = 2000
+    exempt: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    flights: PositiveInt = 256
+    uploads: PositiveInt = 1000
+    upload_age: Duration = 86400.0
+    upload_size: Size = 100 * 10**9
+
+    @model_validator(mode="after")
+    def _check_header(self) -> Self:
+        if not 0 < self.request_line < self.header:
+            raise ValueError("request_line is a part of header: write a size above 0, and a larger one for header")
+        return self
+
+    def clients(self, files: int, now: float) -> Clients:
+        """`files`: descriptors that the process may have; a client takes up to two."""
+        connections = min(self.connections, files // 2)
+        return Clients(connections, self.connections_per_address, self.requests_per_address, self.exempt, now)
 
 
 class AuthConfig(Section):

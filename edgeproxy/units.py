@@ -1,7 +1,7 @@
 """Durations, sizes, rates and addresses, as people write them."""
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -84,6 +84,14 @@ def parse_address(value: object) -> tuple[str, int]:
     return host.strip("[]") or "0.0.0.0", int(port)
 
 
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """`"10.0.0.0/8"`; an address alone is a network of one. Raises ValueError."""
+    try:
+        return ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f'{value!r} is not a network: write address/bits, as in "10.0.0.0/8" ({error})') from error
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address, or a name, that is listened on."""
     try:
@@ -99,3 +107,4 @@ Percentage = Annotated[float, BeforeValidator(parse_percentage)]
 Rate = Annotated[int, BeforeValidator(parse_rate)]
 TimeWindow = Annotated[Window, BeforeValidator(parse_window), PlainSerializer(str, return_type=str)]
 Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network), PlainSerializer(str, return_type=str)]

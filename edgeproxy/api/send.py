@@ -46,6 +46,7 @@ async def _send_bytes(request: web.BaseRequest, reply: Reply) -> web.StreamRespo
     if reply.span.length and isinstance(reply.body, InMemory):
         await response.write(reply.body.body[reply.span.start : reply.span.stop])
     await response.write_eof()
+    await request.writer.drain()  # who asks on and on and reads no answer is asked to wait
     return response
 
 

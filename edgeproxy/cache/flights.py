@@ -5,13 +5,14 @@ nobody up, a leaving one stops nothing. The last piece is released only when the
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from edgeproxy.interfaces import BlobWriter, Kind, OnDisk, StoreFull, Urgency
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import Refusal, Unavailable, UpstreamTimeout
+from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout
 from edgeproxy.oci.reference import Pinned
 
 HELD_BACK = 64 * 1024
@@ -156,13 +157,15 @@ class Boarding:
 class Flights:
     """The downloads under way, one per digest at most."""
 
-    def __init__(self, spawn: Spawn, patience: float) -> None:
+    def __init__(self, spawn: Spawn, patience: float, most: float = math.inf) -> None:
         """`patience`: seconds after which somebody who waits for upstream's first byte is told so.
 
         containerd leaves a mirror that sends no header within 30 s for good.
+        `most`: downloads under way beyond which no client starts another one.
         """
         self._spawn = spawn
         self._patience = patience
+        self._most = most
         self._under_way: dict[Digest, Flight] = {}
 
     def __len__(self) -> int:
@@ -181,9 +184,11 @@ class Flights:
         fetch: Callable[[Flight], Coroutine[Any, Any, None]],
         urgency: Urgency = Urgency.CLIENT,
     ) -> Flight:
-        """The flight of this digest; started with `fetch` where there is none."""
+        """The flight of this digest; started with `fetch` where there is none. Raises `TooManyRequests`."""
         flight = self._under_way.get(pinned.digest)
         if flight is None:
+            if urgency is Urgency.CLIENT and len(self._under_way) >= self._most:
+                raise TooManyRequests("too many downloads are under way", retry_after=5)
             flight = self._under_way[pinned.digest] = Flight(kind, pinned)
             task = self._spawn(self._fly(flight, fetch), f"fetch {pinned}")
             task.add_done_callback(lambda _: self._ended(flight))

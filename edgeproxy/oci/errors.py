@@ -81,12 +81,6 @@ class SizeInvalid(Refusal):
     code, status = "SIZE_INVALID", 413
 
 
-class RequestTimeout(Refusal):
-    """A client's body does not go on (RFC 9110, section 15.5.9)."""
-
-    code, status = "REQUEST_TIMEOUT", 408
-
-
 class InsufficientStorage(Refusal):
     """Neither the disk nor what may be evicted has room (RFC 4918, section 11.5)."""
 
@@ -99,6 +93,24 @@ class RangeInvalid(Refusal):
 
 class RequestInvalid(Refusal):
     code, status = "UNSUPPORTED", 400
+
+
+class TargetTooLong(RequestInvalid):
+    """RFC 9110, section 15.5.15."""
+
+    code, status = "TARGET_TOO_LONG", 414
+
+
+class FieldsTooLarge(RequestInvalid):
+    """RFC 6585, section 5."""
+
+    code, status = "FIELDS_TOO_LARGE", 431
+
+
+class RequestTimeout(RequestInvalid):
+    """RFC 9110, section 15.5.9."""
+
+    code, status = "REQUEST_TIMEOUT", 408
 
 
 class RouteUnknown(Refusal):

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from edgeproxy.api.app import PullServer
+from edgeproxy.api.connection import Connection
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
@@ -21,6 +22,7 @@ from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository
+from edgeproxy.process import pull_server
 from edgeproxy.remote.registry import Timeouts, new_session
 from edgeproxy.tls import Certificates, Encryption
 from tests.api.wire import Parsed, request, response, responses
@@ -34,6 +36,8 @@ _SEND_BUFFER = 64 * 1024
 HERE = Repository("a.test", "team/app")
 PLAIN_AND_TLS = pytest.mark.parametrize("proxy", ["plain", "TLS"], indirect=True)
 """What is sent past the transport to others is sent through it under TLS."""
+START = 1000.0
+"""Seconds on the clock that connections are swept by; a test moves it on with `server.sweep`."""
 
 
 class Proxy(NamedTuple):
@@ -51,6 +55,16 @@ class Proxy(NamedTuple):
         """A blob is kept after its last byte was sent: wait until these are."""
         digests = [Digest.of(content) for content in contents]
         await wait_until(lambda: all(self.daemon.catalog.held(digest) for digest in digests), "all are kept")
+
+    async def at_rest(self, count: int = 0) -> None:
+        """Wait until every connection waits for its client, and there are so many at least."""
+        await wait_until(
+            lambda: (
+                len(self.server.connections) >= count
+                and all(isinstance(each, Connection) and each.waits() for each in self.server.connections)
+            ),
+            "all wait for their clients",
+        )
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -110,9 +124,15 @@ def encryption(authority: Authority) -> Encryption:
 
 
 @pytest.fixture
-def more() -> dict[str, Any]:
-    """Keys of the configuration that a module wants otherwise."""
+def limits() -> dict[str, object]:
+    """The section of the configuration; a test may have its own."""
     return {}
+
+
+@pytest.fixture
+def more(limits: dict[str, object]) -> dict[str, Any]:
+    """Keys of the configuration that a module wants otherwise."""
+    return {"limits": limits}
 
 
 @pytest.fixture
@@ -146,8 +166,9 @@ async def serving(
             "registry": {"a.test": {"default": True, "upstream": [{"url": str(upstream).rstrip("/")}]}},
             **more,
         }
-        daemon = Daemon(Config.model_validate(settings), supervisor, session, traffic)
-        server = PullServer(daemon.service, traffic)
+        config = Config.model_validate(settings)
+        daemon = Daemon(config, supervisor, session, traffic)
+        server = pull_server(config, daemon.service, traffic, START)
         handled = _watched(server)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from edgeproxy.oci.digest import Digest
-from tests.api.conftest import HERE, Proxy
+from tests.api.conftest import HERE, START, Proxy
 from tests.api.wire import request, response, responses
 from tests.fakes.shelf import Fault
 from tests.parts.processes import wait_until
@@ -163,18 +163,19 @@ async def test_a_slow_reader_of_a_hit_gets_all_of_it(proxy: Proxy) -> None:
     assert proxy.handled == []
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeproxy.api.app._IDLE", 0.5)
-
-
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("targets", [["/v2/"], ["/v2/", MANIFEST], [MANIFEST]])
 async def test_an_idle_connection_is_ended_whoever_answered_last(proxy: Proxy, targets: list[str]) -> None:
     proxy.shelf.image(HERE, "1.0")
     await proxy.ask(MANIFEST)
     async with proxy.connected() as (reader, writer):
-        for target in targets:
+        for number, target in enumerate(targets):
+            proxy.server.sweep(START + 100 * number)
             writer.write(request(target))
             assert (await response(reader)).status == 200
+        await proxy.at_rest()
+        proxy.server.sweep(proxy.server.now + 119)
+        writer.write(request("/v2/"))
+        assert (await response(reader)).status == 200
+        await proxy.at_rest()
+        proxy.server.sweep(proxy.server.now + 121)
         assert await asyncio.wait_for(reader.read(), 5) == b""

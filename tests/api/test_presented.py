@@ -3,7 +3,7 @@
 import pytest
 
 from edgeproxy.access.certificates import By
-from edgeproxy.api.app import Connection
+from edgeproxy.api.connection import Connection
 from tests.api.conftest import Proxy
 from tests.api.wire import request, response
 from tests.parts.authorities import Authority, Signed
