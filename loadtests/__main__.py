@@ -1,4 +1,4 @@
-"""python -m loadtests [hot|cold|catalogue|wan|all]"""
+"""python -m loadtests [hot|cold|catalogue|wan|siege|all]"""
 
 import asyncio
 import json
@@ -13,14 +13,16 @@ from loadtests.catalogue import catalogue
 from loadtests.cold import cold
 from loadtests.hot import hot
 from loadtests.report import Result
+from loadtests.siege import siege
 from loadtests.wan.scenario import PARTS, wan
 from tests.parts.processes import missing
 
-_SCENARIOS = ["hot", "cold", "catalogue", "wan"]
+_SCENARIOS = ["hot", "cold", "catalogue", "wan", "siege"]
 _NEEDED = {
     "hot": ["docker-registry", "nginx", "wrk"],
     "cold": ["docker-registry", "nginx", "curl", "skopeo"],
     "wan": ["docker-registry", "nginx"],
+    "siege": ["docker-registry", "nginx", "wrk", "curl"],
 }
 
 
@@ -34,7 +36,11 @@ _NEEDED = {
     help="How often everything is measured; medians are reported.",
 )
 @click.option(
-    "--seconds", type=click.IntRange(1), default=4, show_default=True, help="How long each load of `hot` lasts."
+    "--seconds",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="How long each load of `hot` and `siege` lasts.",
 )
 @click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only these parts of `wan`.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures here.")
@@ -62,6 +68,8 @@ async def _measure(scenario: str, rounds: int, seconds: int, parts: Sequence[str
             return await cold(place, rounds)
         if scenario == "wan":
             return await wan(place, rounds, parts)
+        if scenario == "siege":
+            return await siege(place, rounds, seconds)
         return await catalogue(place, rounds)
 
 
