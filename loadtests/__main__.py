@@ -1,4 +1,4 @@
-"""python -m loadtests [hot|logins|cold|catalogue|wan|all]"""
+"""python -m loadtests [hot|logins|cold|catalogue|wan|siege|all]"""
 
 import asyncio
 import json
@@ -14,15 +14,17 @@ from loadtests.cold import cold
 from loadtests.hot import hot
 from loadtests.logins import logins
 from loadtests.report import Result
+from loadtests.siege import siege
 from loadtests.wan.scenario import PARTS, wan
 from tests.parts.processes import missing
 
-_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan"]
+_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan", "siege"]
 _NEEDED = {
     "hot": ["docker-registry", "nginx", "wrk"],
     "logins": ["docker-registry", "wrk"],
     "cold": ["docker-registry", "nginx", "curl", "skopeo"],
     "wan": ["docker-registry", "nginx"],
+    "siege": ["docker-registry", "nginx", "wrk", "curl"],
 }
 
 
@@ -36,7 +38,11 @@ _NEEDED = {
     help="How often everything is measured; medians are reported.",
 )
 @click.option(
-    "--seconds", type=click.IntRange(1), default=4, show_default=True, help="How long each load of `hot` lasts."
+    "--seconds",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="How long each load of `hot` and `siege` lasts.",
 )
 @click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only these parts of `wan`.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures here.")
@@ -66,6 +72,8 @@ async def _measure(scenario: str, rounds: int, seconds: int, parts: Sequence[str
             return await cold(place, rounds)
         if scenario == "wan":
             return await wan(place, rounds, parts)
+        if scenario == "siege":
+            return await siege(place, rounds, seconds)
         return await catalogue(place, rounds)
 
 

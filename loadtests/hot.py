@@ -50,13 +50,13 @@ async def hot(directory: Path, rounds: int, seconds: int) -> Result:
         targets = await _targets(origin)
         async with peers(directory, origin.url) as contestants:
             for contestant in contestants:
-                sizes = await _warm(contestant, targets)
+                sizes = await warm(contestant, targets)
             await asyncio.to_thread(os.sync)  # nobody's cache is written while another is measured
             for number in range(rounds):
                 for target in targets:
                     for contestant in in_turn(contestants, number):
                         async with _at_rest(_bystanders(contestant, contestants, origin), seconds):
-                            rate = await _load(contestant, target, sizes[target.name], seconds)
+                            rate = await load(contestant, target, sizes[target.name], seconds)
                         rates[target.name, contestant.name].append(rate)
             memory = contestants[0].high_water()
     return _result(rates, memory)
@@ -75,7 +75,7 @@ async def _targets(origin: Contestant) -> list[Target]:
     ]
 
 
-async def _warm(contestant: Contestant, targets: Sequence[Target]) -> dict[str, int]:
+async def warm(contestant: Contestant, targets: Sequence[Target]) -> dict[str, int]:
     """Everything once, and right; then once more, from the cache. The bytes of each."""
     sizes = {}
     async with aiohttp.ClientSession(headers={"Accept": OCI_MANIFEST}) as session:
@@ -91,7 +91,7 @@ async def _warm(contestant: Contestant, targets: Sequence[Target]) -> dict[str, 
     return sizes
 
 
-async def _load(contestant: Contestant, target: Target, size: int, seconds: int) -> float:
+async def load(contestant: Contestant, target: Target, size: int, seconds: int) -> float:
     """Requests per second; anything but whole answers with 200 is a failure."""
     name = f"{contestant.name}, {target.name}"
     counted = await _wrk(name, _url(contestant, target), seconds, target.connections)
@@ -100,7 +100,7 @@ async def _load(contestant: Contestant, target: Target, size: int, seconds: int)
     return float(whole / (counted["microseconds"] / 1e6))
 
 
-async def load(name: str, url: str, seconds: int, *fields: str) -> float:
+async def rate(name: str, url: str, seconds: int, *fields: str) -> float:
     """Requests per second with these header fields; anything but answers with 200 is a failure."""
     counted = await _wrk(name, url, seconds, 16, *fields)
     return counted["requests"] / (counted["microseconds"] / 1e6)

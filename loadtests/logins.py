@@ -7,7 +7,7 @@ import aiohttp
 import bcrypt
 
 from edgeproxy.oci.credentials import Credentials
-from loadtests.hot import load
+from loadtests.hot import rate
 from loadtests.peers import REPOSITORY, docker_registry, edgeproxy, push_image
 from loadtests.report import Result, compared, table
 
@@ -27,7 +27,7 @@ async def logins(directory: Path, rounds: int, seconds: int) -> Result:
             for number in range(rounds):
                 for name in [*ways, *ways][number % 3 :][:3]:
                     fields = [f"Authorization: {ways[name]}"] if ways[name] else []
-                    rates[name].append(await load(f"hit by {name}", url, seconds, *fields))
+                    rates[name].append(await rate(f"hit by {name}", url, seconds, *fields))
     nobody = rates["nobody"]
     ratios = [
         compared(f"cost of a hit for a {name} over one for nobody", nobody, rates[name], at_most=1.3)
