@@ -164,9 +164,9 @@ class Registry:
         try:
             async with self._ask(method, repository, path, accept, tokens=self._tokens_of(own)) as response:
                 self._check(response, NameUnknown(f"{repository} has no {path}"))
+                return response.content_type != "text/html"  # a page to log in at, which strangers are led to
         except UpstreamUnauthorized:
             return False
-        return True
 
     def _tokens_of(self, own: Credentials | None) -> Tokens:
         tokens = self._others.get(own)

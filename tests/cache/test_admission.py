@@ -39,14 +39,20 @@ class Gatekeeper:
         """Who is shown what is hidden."""
         self.shown: list[str] = []
         """The logins that it was shown."""
+        self.page = ""
+        """Where strangers are led to, if anywhere."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         login = request.headers.get("Authorization")
         self.shown += [login] if login else []
         self.asked.append(f"{request.method} {request.path}")
+        if self.page == request.path:
+            return web.Response(text="who are you?", content_type="text/html")
         status = self.status.get(request.path.split("/")[3], 404)
         if status == 401 and self.known is not None and login == self.known.basic():
             status = 200
+        if status == 401 and self.page:
+            return web.Response(status=302, headers={"Location": self.page})
         challenge = {"WWW-Authenticate": 'Basic realm="x"'} if status == 401 else {}
         return web.Response(status=status, headers=challenge)
 
@@ -368,3 +374,13 @@ async def test_what_is_pushed_is_private_while_upstream_cannot_be_asked(tmp_path
         admission = core.admission(keepers)
         assert await refusal(admission, OPEN) is Denied
         await until(lambda: is_open(core, admission, OPEN))
+
+
+async def test_a_page_to_log_in_at_shows_nothing(tmp_path: Path) -> None:
+    """Some registries lead strangers, and wrong logins, to one, which they answer with 200."""
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        gatekeeper.page = "/login"
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True)
+        assert await refusal(admission, HIDDEN) is Denied
+        assert await refusal(admission, HIDDEN, caller=Caller(own=Credentials("hubert", "wrong"))) is Denied
+        assert not is_open(core, admission, HIDDEN)
