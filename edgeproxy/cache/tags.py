@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from copy import copy
 from math import floor
 from typing import NamedTuple
 
@@ -128,7 +129,7 @@ class Tags:
     async def _ask_patiently(self, tag: Tag, now: float) -> Descriptor:
         trouble = self._troubles.get(tag)
         if trouble and now < trouble.until and isinstance(trouble.refusal, ManifestUnknown):
-            raise trouble.refusal
+            raise copy(trouble.refusal)  # as in `Absent`
         try:
             async with asyncio.timeout(self._patience):
                 return await asyncio.shield(self._ask(tag))
@@ -168,5 +169,5 @@ class Tags:
         if len(self._troubles) >= _MOST_TROUBLES:
             self._troubles.clear()
         seconds = _NEGATIVE if isinstance(refusal, ManifestUnknown) else _FAILED
-        self._troubles[tag] = Trouble(self._clock.now() + seconds, refusal)
+        self._troubles[tag] = Trouble(self._clock.now() + seconds, copy(refusal))
         log.info("cannot check %s: %s", tag, refusal.message)

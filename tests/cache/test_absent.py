@@ -42,3 +42,13 @@ def test_its_memory_has_an_end() -> None:
     absent.check("manifests", Tag(HERE, "0"))
     with pytest.raises(ManifestUnknown):
         absent.check("manifests", Tag(HERE, "10000"))
+
+
+def test_it_holds_on_to_nobody_who_asked() -> None:
+    """Each time that an exception is raised its traceback grows, by frames that hold the request."""
+    absent = Absent(ManualClock())
+    absent.note("blobs", PINNED, BlobUnknown("never heard of it"))
+    for _ in range(3):
+        with pytest.raises(BlobUnknown) as told:
+            absent.check("blobs", PINNED)
+    assert len(told.traceback) == 2  # this test, and `check`
