@@ -1,7 +1,6 @@
 """Tokens that the site's own token server has signed (Docker token authentication; RFC 7519)."""
 
 import base64
-import binascii
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,7 +129,7 @@ class Verifier:
             ).extension_policies(
                 ca_policy=authorities, ee_policy=ExtensionPolicy.permit_all()
             ).build_client_verifier().verify(leaf, others)
-        except (VerificationError, ValueError, binascii.Error) as error:
+        except (VerificationError, ValueError, x509.InvalidVersion) as error:
             raise jwt.InvalidKeyError("the chain of certificates does not end at one that is trusted") from error
         return leaf
 

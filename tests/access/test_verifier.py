@@ -198,3 +198,12 @@ def test_certificates_are_read(tmp_path: Path) -> None:
     (tmp_path / "pem").write_text("nothing")
     with pytest.raises(KeysInvalid, match="PEM"):
         read_certificates(tmp_path / "pem")
+
+
+def test_a_certificate_of_no_known_version_is_refused() -> None:
+    authority, own = key(), key()
+    trusted = certificate("authority", authority, ca=True)
+    (text,) = chain(certificate("leaf", own, "authority", authority))
+    found = base64.b64decode(text).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+    said = token(own, {"x5c": [base64.b64encode(found).decode()]})
+    assert "InvalidKey" in refused(by_certificates(trusted), said)
