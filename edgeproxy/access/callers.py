@@ -55,11 +55,16 @@ class Callers:
         self._groups = groups or {}
         self._pass_through = pass_through
         self._known: dict[Asking, _Known] = {}
+        self._doubted: dict[Asking, _Known] = {}
+        """Wrong logins, and those that are for upstream to judge: no number of them has a right one checked again."""
 
     def at_once(self, asking: Asking, now: float) -> Caller | None:
         """The caller, where that takes nothing to find out; `None` leaves it to `identify`."""
-        found = self._known.get(asking)
-        return found.caller if found is not None and now < found.until else None
+        for known in (self._known, self._doubted):
+            found = known.get(asking)
+            if found is not None and now < found.until:
+                return found.caller
+        return None
 
     async def identify(self, asking: Asking) -> Caller:
         """Raises `TooManyRequests` where too many passwords are being checked."""
@@ -69,8 +74,9 @@ class Callers:
         caller = self.at_once(asking, now)
         if caller is not None:
             return caller
-        known = self._known
+        believed, doubted = self._known, self._doubted
         found = await self._find(asking, now)
+        known = doubted if found.caller.trouble or found.caller.own is not None else believed
         if len(known) >= _MOST:
             known.clear()
         if len(asking.authorization) <= _LONGEST:
@@ -102,7 +108,7 @@ class Callers:
     def refresh(self) -> None:
         """Forget who was known where the users have changed."""
         if self._users is not None and self._users.refresh():
-            self._known = {}  # who is being found now, by what was, is not remembered
+            self._known, self._doubted = {}, {}  # who is being found now, by what was, is not remembered
 
     async def _find(self, asking: Asking, now: float) -> _Known:
         certified = Caller(self._named(asking.presented)) if asking.presented else NOBODY

@@ -192,7 +192,18 @@ async def test_only_so_many_are_remembered_and_no_long_ones(callers: Callers, cl
     long = Asking("Digest " + "x" * 5000)
     await callers.identify(long)
     assert callers.at_once(long, clock.now()) is None
+    first = Asking("Digest 0")
     for number in range(4096):
         await callers.identify(Asking(f"Digest {number}"))
+    assert callers.at_once(first, clock.now()) is not None
+    await callers.identify(Asking("Digest 4096"))
+    assert callers.at_once(first, clock.now()) is None
+    assert callers.at_once(basic(ALICE), clock.now()) is caller  # anybody can be wrong 4096 times a second
+
+
+async def test_no_more_who_are_right_are_remembered(callers: Callers, clock: ManualClock) -> None:
+    caller = await callers.identify(basic(ALICE))
+    for number in range(4096):
+        await callers.identify(Asking(presented=f"node-{number}"))
     assert callers.at_once(basic(ALICE), clock.now()) is None
     assert await callers.identify(basic(ALICE)) is not caller
