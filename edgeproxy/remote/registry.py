@@ -109,12 +109,12 @@ class Registry:
         self.name = name
         self.role: Role = role
         self.allowance = allowance or Allowance()
-        """What it grants us, by what it answers."""
+        """What it grants us, by what it answers; what it grants callers by their own logins is theirs."""
         self._url = url
         self._transport = transport
         self._proxy = proxy
         self._timeouts = timeouts
-        self._tokens = Tokens(transport, url, login, timeouts.first_byte)
+        self._tokens = Tokens(transport, url, login, timeouts.first_byte, allowance=self.allowance)
         self._others: dict[Credentials | None, Tokens] = {}
         """Tokens that callers are given by their own logins, and those that anybody is given."""
         self.guarded = login is not None or transport.is_named
@@ -184,7 +184,9 @@ class Registry:
 
     async def knock(self) -> None:
         """Ask whether it speaks this protocol (distribution-spec, spec.md#determining-support); any answer will do."""
-        response = await self._send("GET", self._url.with_path(f"{self._url.path.rstrip('/')}/v2/"), {}, None)
+        response = await self._send(
+            "GET", self._url.with_path(f"{self._url.path.rstrip('/')}/v2/"), {}, None, self.allowance
+        )
         response.release()
         if response.status >= 500:
             raise Unavailable(f"{self.name} answers with status {response.status}")
@@ -228,7 +230,7 @@ class Registry:
                     break
                 target = led(self._url, response.url, response.headers.get("Location", ""), "redirect")
                 response.release()
-                response = await self._follow(method, target, headers, tokens.authorization(scope))
+                response = await self._follow(method, target, headers, scope, tokens)
             yield response
         finally:
             response.close() if not response.content.is_eof() else response.release()
@@ -255,12 +257,13 @@ class Registry:
         self, method: str, url: URL, headers: Mapping[str, str], scope: str, tokens: Tokens
     ) -> ClientResponse:
         sent = tokens.authorization(scope)
-        response = await self._send(method, url, headers, sent)
+        response = await self._send(method, url, headers, sent, tokens.allowance)
         if response.status != 401:
             return response
         challenges = response.headers.getall("WWW-Authenticate", [])
         response.close()
-        return await self._send(method, url, headers, await tokens.answer(challenges, scope, sent))
+        answer = await tokens.answer(challenges, scope, sent)
+        return await self._send(method, url, headers, answer, tokens.allowance)
 
     def _check(self, response: ClientResponse, unknown: Refusal) -> None:
         """Raise the refusal that a status means."""
@@ -283,14 +286,16 @@ class Registry:
         raise Unavailable(f"{name} answers with status {status}")
 
     async def _follow(
-        self, method: str, target: URL, headers: Mapping[str, str], authorization: str | None
+        self, method: str, target: URL, headers: Mapping[str, str], scope: str, tokens: Tokens
     ) -> ClientResponse:
         """To an object store without the login; back to the registry itself with it."""
         ours = target.origin() == self._url.origin() and may_send(self._url, target)
-        return await self._send(method, target, headers, authorization if ours else None)
+        return await self._send(
+            method, target, headers, tokens.authorization(scope) if ours else None, tokens.allowance
+        )
 
     async def _send(
-        self, method: str, url: URL, headers: Mapping[str, str], authorization: str | None
+        self, method: str, url: URL, headers: Mapping[str, str], authorization: str | None, allowance: Allowance
     ) -> ClientResponse:
         sent = {**headers, "CDN-Loop": passing(self._proxy)}
         if self.role == "peer":
@@ -298,13 +303,13 @@ class Registry:
         if authorization:
             sent["Authorization"] = authorization
         own = url.origin() == self._url.origin()
-        if own and (after := self.allowance.retry_after(time.time())) is not None:
+        if own and (after := allowance.retry_after(time.time())) is not None:
             raise TooManyRequests(f"{self.name} wants not to be asked for {after:.0f} s", retry_after=after)
         try:
             async with asyncio.timeout(self._timeouts.first_byte):
                 response = await self._transport.send(method, url, headers=sent)
             if own:
-                self.allowance.answered(response.status, response.headers, time.time())
+                allowance.answered(response.status, response.headers, time.time())
             return response
         except TimeoutError as error:
             raise UpstreamTimeout(f"{self.name} does not answer within {self._timeouts.first_byte:g} s") from error

@@ -13,7 +13,7 @@ from yarl import URL
 
 from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.errors import Refusal, TooManyRequests, Unavailable, UpstreamTimeout, UpstreamUnauthorized
-from edgeproxy.remote.allowance import read_retry_after
+from edgeproxy.remote.allowance import Allowance, read_retry_after
 from edgeproxy.remote.logins import AT_MOST_EVERY, Login
 from edgeproxy.remote.targets import led, may_send
 from edgeproxy.remote.transport import Transport
@@ -61,12 +61,15 @@ class Tokens:
         login: Login | None,
         timeout: float,
         now: Callable[[], float] = monotonic,
+        allowance: Allowance | None = None,
     ) -> None:
         self._transport = transport
         self._registry = registry
         self._login = login
         self._timeout = timeout
         self._now = now
+        self.allowance = allowance or Allowance()
+        """What upstream grants to whose tokens these are."""
         self._known: dict[str, _Token] = {}
         self._asking: dict[str, asyncio.Task[str]] = {}
         self.renewals = 0

@@ -1,6 +1,7 @@
 """What is shown to everybody, by the word of a registry that shows some of its repositories only to those it knows."""
 
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgeproxy.access.roles import Binding, Permitted, Subjects
 from edgeproxy.cache.admission import Admission
 from edgeproxy.oci.credentials import Credentials, lent
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import Denied, NameUnknown, Unauthorized, Unavailable
+from edgeproxy.oci.errors import Denied, NameUnknown, TooManyRequests, Unauthorized, Unavailable
 from edgeproxy.oci.reference import Pinned, Repository
 from edgeproxy.remote.logins import Login, given
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
@@ -41,6 +42,8 @@ class Gatekeeper:
         """The logins that it was shown."""
         self.page = ""
         """Where strangers are led to, if anywhere."""
+        self.limited: str | None = None
+        """The login that has asked too much."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         login = request.headers.get("Authorization")
@@ -53,6 +56,8 @@ class Gatekeeper:
             status = 200
         if status == 401 and self.page:
             return web.Response(status=302, headers={"Location": self.page})
+        if login is not None and login == self.limited:
+            return web.Response(status=429, headers={"Retry-After": "3600"})
         challenge = {"WWW-Authenticate": 'Basic realm="x"'} if status == 401 else {}
         return web.Response(status=status, headers=challenge)
 
@@ -384,3 +389,15 @@ async def test_a_page_to_log_in_at_shows_nothing(tmp_path: Path) -> None:
         assert await refusal(admission, HIDDEN) is Denied
         assert await refusal(admission, HIDDEN, caller=Caller(own=Credentials("hubert", "wrong"))) is Denied
         assert not is_open(core, admission, HIDDEN)
+
+
+async def test_a_caller_who_has_asked_upstream_too_much_keeps_nobody_else_from_it(tmp_path: Path) -> None:
+    greedy, modest = Caller(own=Credentials("greedy", "x")), Caller(own=Credentials("modest", "y"))
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        assert greedy.own is not None
+        gatekeeper.limited, gatekeeper.known = greedy.own.basic(), modest.own
+        admission = core.admission({"ghcr.io": [registry]}, pass_through=True)
+        assert await refusal(admission, HIDDEN, caller=greedy) is TooManyRequests
+        assert await refusal(admission, HIDDEN, caller=modest) is None
+        assert await refusal(admission, OPEN) is None
+        assert registry.allowance.retry_after(time.time()) is None
