@@ -85,7 +85,7 @@ class PullServer(web.Server):
         try:
             return await send(request, reply, service.pull.past_disk)
         except BrokenOff as error:
-            log.warning("broke off %s for %s: %s", request.path, request.remote, error)
+            log.warning("broke off %s for %s: %s", written(request), request.remote, error)
             end(request)
             raise
 
@@ -118,7 +118,7 @@ class PullServer(web.Server):
             ways = service.challenges.fields(host, repository_of(ask), actions) if told else ()
             return reply_with_refusal(refusal, ask, method == "HEAD", ways)
         except Exception:
-            log.exception("a bug, met by %s %s", method, request.path)
+            log.exception("a bug, met by %s %s", method, written(request))
             self._traffic.errors["UNKNOWN"] += 1
             return reply_with_refusal(Refusal("a bug in the proxy; its log says more"), ask, method == "HEAD")
 
@@ -126,7 +126,7 @@ class PullServer(web.Server):
         self._traffic.errors[refusal.code] += 1
         if isinstance(refusal, Forbidden):
             self._traffic.refused[refusal.reason] += 1
-            log.info("refused to %s: %s %s: %s", request.remote, request.method, request.path, refusal.message)
+            log.info("refused to %s: %s %s: %s", request.remote, request.method, written(request), refusal.message)
 
     def count(self, reply: Reply, seconds: float) -> None:
         about = (reply.registry, reply.kind, reply.outcome)
@@ -139,6 +139,11 @@ class PullServer(web.Server):
         reply = reply_with_refusal(refusal, None, head_only=False)
         self.count(reply, 0.0)
         return reply
+
+
+def written(request: web.BaseRequest) -> str:
+    """The path as it was sent: what a client has encoded in it neither ends a line of a log nor colours it."""
+    return request.raw_path.partition("?")[0]
 
 
 def end(request: web.BaseRequest) -> None:

@@ -150,3 +150,9 @@ async def test_a_bug_is_told_as_json_and_logged(proxy: Proxy, caplog: pytest.Log
         assert answer.fields["content-type"] == "application/json"
     assert any("a bug" in record.message for record in caplog.records)
     assert proxy.traffic.errors["UNKNOWN"] == 2
+
+
+async def test_a_path_writes_no_lines_into_the_log(proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert (await proxy.ask("/v2/unknown.test/x%0D%1B[31mforged/manifests/1")).status == 403
+    assert "GET /v2/unknown.test/x%0D%1B[31mforged/manifests/1: " in caplog.text
