@@ -21,7 +21,8 @@ _LORIS, _DRIBBLE = 1000, 2.0
 _DEAF = 100
 _PAUSE = 0.05
 """Seconds between two requests that are no requests."""
-_POSTERS, _POST_PAUSE = 20, 0.05
+_POSTERS, _AT_FIRST, _POST_PAUSE = 20, 500, 0.5
+"""Connections, uploads that each begins as fast as it can, and the seconds between those that follow."""
 _STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
 _SHAPES = (
     b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -99,19 +100,19 @@ async def deaf(target: Target) -> None:
 
 
 async def uploads(target: Target) -> None:
-    """Uploads that are begun and left alone: 10,000 within half a minute. Refused or not, no error."""
+    """Uploads that are begun and left alone: 10,000 at once, and then more. Refused or not, no error."""
     request = b"POST /v2/library/bench/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
     async def one() -> None:
         reader, writer = await target.connect("uploads")
         with contextlib.closing(writer):
-            while True:
+            for number in range(sys.maxsize):
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")
                 target.note("uploads", head)
                 if length := re.search(rb"(?i)content-length: (\d+)", head):
                     await reader.readexactly(int(length[1]))
-                await asyncio.sleep(_POST_PAUSE)
+                await asyncio.sleep(_POST_PAUSE if number >= _AT_FIRST else 0)
 
     await asyncio.gather(*(_again(one) for _ in range(_POSTERS)))
 

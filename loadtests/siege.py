@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -10,11 +11,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aiohttp
+
 from loadtests.attacks import ATTACKS
 from loadtests.hot import Target, load, warm
 from loadtests.peers import REPOSITORY, Contestant, docker_registry, edgeproxy, in_turn, layer_bytes, nginx, push_image
 from loadtests.report import Ratio, Result, compared, table
-from tests.parts.processes import Process, run
+from tests.parts.processes import Process, run, wait_until
 
 _MIDDLE, _BIG, _COLD = 1024 * 1024, 200_000_000, 20_000_000
 _GOAL = 0.8
@@ -22,6 +25,7 @@ _LIMITS = '[limits]\nexempt = ["127.0.0.1/32"]\nuploads = 20000\n[[access]]\nall
 """The attacks come from other addresses of this machine, and are counted; whoever wants to begins uploads."""
 _FORWARDED = "uploads"
 """nginx hands these on: they would attack the origin."""
+_UPLOADS = 10_000
 _SETTLED = 3.0
 """Seconds until an attack is at its height."""
 
@@ -106,6 +110,8 @@ async def _attacked(
     process = Process([sys.executable, "-m", "loadtests.attacks", host, port, layer, *names], log)
     await process.start(lambda: True)
     await asyncio.sleep(_SETTLED)
+    if contestant.admin:
+        await wait_until(lambda: _besieged(contestant), "10,000 uploads are open", 60)
     watching = asyncio.create_task(_watch(contestant, descriptors))
     try:
         yield
@@ -121,6 +127,12 @@ async def _attacked(
         for name, counts in json.loads(process.tail(1)).items():
             assert not any(status.startswith("5") for status in counts), f"{name}: {counts}"
             answers[name].update(counts)
+
+
+async def _besieged(contestant: Contestant) -> bool:
+    async with aiohttp.ClientSession() as session, session.get(f"{contestant.admin}/metrics") as answer:
+        found = re.search(r"^edgeproxy_uploads (\S+)$", await answer.text(), re.MULTILINE)
+    return found is not None and float(found[1]) >= _UPLOADS
 
 
 async def _watch(contestant: Contestant, descriptors: list[int]) -> None:

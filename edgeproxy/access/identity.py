@@ -18,8 +18,11 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token says that its bearer may do with `registry/repository`. Its name is no pattern: who asks for a token
-    chooses the names in it, and whoever signs them compares them with rules of his own."""
+    """What a token says that its bearer may do with `registry/repository`: that, and not what lower roles may.
+
+    Its name is no pattern: who asks for a token chooses the names in it, and who signs them compares them with rules of
+    his own.
+    """
 
     name: str
     role: Role

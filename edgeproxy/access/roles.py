@@ -11,7 +11,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
 
-from edgeproxy.access.identity import Identity, Role
+from edgeproxy.access.identity import Grant, Identity, Role
 
 _GROUP = "group:"
 
@@ -103,7 +103,7 @@ def decide(
     if any(binding.deny and role >= binding.role for binding in about):
         return Verdict(False, Reason.DENIED)
     if identity.grants is not None:
-        if any(role <= grant.role and name == grant.name for grant in identity.grants):
+        if Grant(name, role) in identity.grants:
             return Verdict(True, Reason.GRANTED)
     elif any(not binding.deny and role <= binding.role for binding in about):
         return Verdict(True, Reason.ALLOWED)

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
@@ -18,9 +19,11 @@ log = logging.getLogger(__name__)
 _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _READ = 72
 """Bytes of a password that bcrypt looks at; `htpasswd` drops the others without a word."""
-_NOBODYS = "$2b$10$NvF3crzHKCqe7Y2mAhIxi.WDGMWkwxeHATvZrZ43MZbpwwt3QWhxO"
-"""What the password of an unknown user is compared with, so that who is known cannot be told by the time it takes."""
-_MOST_AT_ONCE = 64
+_NOBODYS = "$NvF3crzHKCqe7Y2mAhIxi.WDGMWkwxeHATvZrZ43MZbpwwt3QWhxO"
+"""What the password of an unknown user is compared with, at the cost of the first user's: the time it takes tells nobody
+who is known."""
+_MOST_OF_ONE, _MOST_OF_NOBODY = 4, 32
+"""Passwords of one user that are checked at once, and of those whom nobody knows."""
 
 
 class UsersInvalid(Exception):
@@ -50,6 +53,8 @@ class Users:
         self._state = _state(file)
         self._hashes: Mapping[str, str] = read_users(file)
         self._checking: dict[Credentials, asyncio.Future[bool]] = {}
+        self._pending: Counter[str] = Counter()
+        """How many of them are of which user."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._hashes
@@ -61,15 +66,25 @@ class Users:
 
     async def check(self, credentials: Credentials) -> bool:
         """Whether the password is the user's. Raises `TooManyRequests` where too many are being checked."""
-        work = self._checking.get(credentials)
-        if work is None:
-            if len(self._checking) >= _MOST_AT_ONCE:
-                raise TooManyRequests("too many logins are being checked: ask again", retry_after=1)
-            known = self._hashes.get(credentials.username, _NOBODYS)
-            work = asyncio.get_running_loop().run_in_executor(self._threads, _is_right, credentials.password, known)
-            self._checking[credentials] = work
-            work.add_done_callback(lambda _: self._checking.pop(credentials))
+        work = self._checking.get(credentials) or self._begin(credentials)
         return await asyncio.shield(work) and credentials.username in self._hashes
+
+    def _begin(self, credentials: Credentials) -> asyncio.Future[bool]:
+        """Nobody's attempts keep a user waiting, but those with that user's name."""
+        name = credentials.username if credentials.username in self._hashes else ""
+        if self._pending[name] >= (_MOST_OF_ONE if name else _MOST_OF_NOBODY):
+            raise TooManyRequests("too many logins are being checked: ask again", retry_after=1)
+        known = self._hashes.get(name) or next(iter(self._hashes.values()), "$2b$10")[:6] + _NOBODYS
+        work = asyncio.get_running_loop().run_in_executor(self._threads, _is_right, credentials.password, known)
+        self._checking[credentials] = work
+        self._pending[name] += 1
+
+        def ended(_: object) -> None:
+            del self._checking[credentials]
+            self._pending[name] -= 1
+
+        work.add_done_callback(ended)
+        return work
 
     def refresh(self) -> bool:
         """Read the file if it has changed; whether other users are known now."""

@@ -17,7 +17,12 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 """Signatures only: a key that verifies must not be able to sign."""
 _LEEWAY = 30.0
 """Seconds by which clocks may differ."""
-_ACTIONS = {"pull": Role.PULLER, "push": Role.PUSHER, "delete": Role.REPLICATOR, "*": Role.REPLICATOR}
+_ACTIONS = {
+    "pull": (Role.PULLER,),
+    "push": (Role.PUSHER,),
+    "delete": (Role.REPLICATOR,),
+    "*": (Role.PULLER, Role.PUSHER, Role.REPLICATOR),
+}
 _LARGEST_CHAIN = 5
 
 
@@ -143,5 +148,6 @@ class Verifier:
                 continue
             name, actions = self._canonical(item["name"]), item.get("actions")
             if name is not None and isinstance(actions, list):
-                found |= {Grant(name, _ACTIONS[each]) for each in actions if isinstance(each, str) and each in _ACTIONS}
+                known = [each for each in actions if isinstance(each, str) and each in _ACTIONS]
+                found |= {Grant(name, role) for each in known for role in _ACTIONS[each]}
         return frozenset(found)

@@ -29,7 +29,8 @@ from edgeproxy.oci.reference import (
 Word = Literal["base", "catalog", "tags", "referrers", "manifests", "blobs"]
 _UPLOADS = re.compile(r"/v2/(?P<name>.+)/blobs/uploads(?:/(?P<id>[^/]*))?")
 _ROUTE = re.compile(r"/v2/(?P<name>.+)/(?:(?P<kind>manifests|blobs|referrers)/(?P<which>[^/]+)|(?P<tags>tags/list))")
-_REMEMBERED = 8192
+_REMEMBERED, _LONGEST = 8192, 1024
+"""Requests that are remembered, and characters of one that is."""
 TOKEN_PATH = "/token"
 
 
@@ -121,10 +122,15 @@ class Addresses:
         self._registries = frozenset(registries)
         self._hosts = {**{name: name for name in registries}, **hosts}
         self._default = default
-        self.parse = lru_cache(_REMEMBERED)(self._parse)
+        self._remembered = lru_cache(_REMEMBERED)(self._parse)
+
+    def parse(self, target: str, host: str) -> Ask:
+        """Raises the `Refusal` that says what is wrong with the request."""
+        if len(target) + len(host) > _LONGEST:
+            return self._parse(target, host)
+        return self._remembered(target, host)
 
     def _parse(self, target: str, host: str) -> Ask:
-        """Raises the `Refusal` that says what is wrong with the request."""
         try:
             url = urlsplit(target)
             asked = parse_qsl(url.query, keep_blank_values=True)

@@ -73,6 +73,8 @@ class Admission:
             self._visibilities.ask_behind(repository, path)
         if not verdict.allowed and not await self._is_opened(caller, repository, path, role):
             raise self._refusal(caller, repository, verdict)
+        if self._visibilities.of(repository) is not Visibility.PUBLIC:
+            await self._visibilities.note(repository)
 
     def welcome(self, caller: Caller, *, guarded: bool) -> None:
         """Whether somebody gets past `/v2/`: raises `Unauthorized` where a login is wrong, or wanted and not there."""
@@ -91,6 +93,8 @@ class Admission:
         if self._visibilities.of(repository) is None:
             with suppress(Refusal):
                 await self._visibilities.ask(repository, path)
+        if self._visibilities.of(repository) is not Visibility.PUBLIC:
+            await self._visibilities.note(repository)
 
     def _decide(
         self, caller: Caller, role: Role, repository: Repository, visibility: Visibility | None, proven: bool = False

@@ -79,7 +79,8 @@ class Fetch:
         links = [
             Link(child.kind, pinned.repository, child.descriptor)
             for child in named
-            if not is_foreign(child.descriptor.media_type)  # no registry checks that those may be shown
+            # nobody checks that layers kept elsewhere may be shown, and some registries take an index of what they lack
+            if child.kind == "blobs" and not is_foreign(child.descriptor.media_type)
         ]
         own = Link("manifests", pinned.repository, Descriptor(declared, pinned.digest, len(body)))
         await self._catalog.put_links([*links, own])

@@ -5,10 +5,12 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 from edgeproxy.cache.flights import Spawn
-from edgeproxy.oci.errors import Refusal
+from edgeproxy.oci.errors import Refusal, TooManyRequests
 
 K = TypeVar("K", bound=Hashable)
 A = TypeVar("A")
+_MOST = 1000
+"""At a time: those who ask and leave would have any number of tasks run on."""
 
 
 class Questions(Generic[K, A]):
@@ -22,9 +24,14 @@ class Questions(Generic[K, A]):
         return question in self._asking
 
     def ask(self, question: K, find: Callable[[K], Coroutine[Any, Any, A]], name: str) -> asyncio.Future[A]:
-        """The answer that `find` gives, or the `Refusal` it raises; to be shielded by who waits. `name`: the task's."""
+        """The answer that `find` gives, or the `Refusal` it raises; to be shielded by who waits. `name`: the task's.
+
+        Raises `TooManyRequests`.
+        """
         answer = self._asking.get(question)
         if answer is None:
+            if len(self._asking) >= _MOST:
+                raise TooManyRequests("too much is being asked upstream: ask again", retry_after=1)
             answer = self._asking[question] = asyncio.get_running_loop().create_future()
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting for it
             task = self._spawn(self._find(question, find, answer), name)

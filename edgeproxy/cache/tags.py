@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from copy import copy
 from math import floor
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from edgeproxy.cache.questions import Questions
 from edgeproxy.cache.rules import Rules
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Clock, Policy
-from edgeproxy.oci.errors import ManifestUnknown, Refusal, UpstreamTimeout
+from edgeproxy.oci.errors import ManifestUnknown, Refusal, TooManyRequests, UpstreamTimeout
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
 from edgeproxy.store.catalog import Catalog, TagRecord
@@ -124,7 +125,8 @@ class Tags:
         if tag in self._questions or (trouble and now < trouble.until):
             return
         if self._upstreams.may_be_bothered(tag.repository):
-            self._ask(tag)
+            with suppress(TooManyRequests):
+                self._ask(tag)
 
     async def _ask_patiently(self, tag: Tag, now: float) -> Descriptor:
         trouble = self._troubles.get(tag)

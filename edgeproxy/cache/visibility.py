@@ -1,11 +1,13 @@
 """To whom upstream shows a repository: to anybody, or to a caller by a login of its own.
 
-Where we have no login, and no caller's is passed on, whatever we get is public. Else upstream is asked once without a
-login, and what it says is kept in the catalogue; what a caller's login opens is kept in memory, and for minutes only.
+Where we have no login, and no caller's is passed on, whatever we get is public. Else upstream is asked without a login.
+That it shows a repository is kept in the catalogue, and so is that it does not where something of it may be here; all
+else is kept in memory, for an hour at the most.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from edgeproxy.access.roles import Visibility
@@ -21,10 +23,13 @@ from edgeproxy.store.catalog import Catalog
 _BELIEVED = 3600.0
 """Seconds after which upstream is asked again whether something is public, behind an answer by what was known."""
 _AGAIN = 30.0
-"""Seconds between two such questions about one repository."""
+"""Seconds between two such questions about one repository, and between two that upstream does not answer."""
 _PROVEN, _PROVEN_ALONE, _DISPROVEN = 300.0, 3600.0, 10.0
 """Seconds for which a login is known to open a repository; while upstream cannot be asked; and not to open it."""
-_MOST = 10_000
+_MOST, _MOST_PROOFS = 10_000, 1000
+
+
+_LISTS = "tags/list"
 
 
 class Question(NamedTuple):
@@ -63,6 +68,8 @@ class Visibilities:
         self._pass_through = pass_through
         self._questions = Questions[Question, bool](spawn)
         self._asked: dict[Repository, float] = {}
+        self._hidden: dict[Repository, float] = {}
+        """What upstream does not show to anybody, and when it said so: any name can be asked for, so this is no row."""
         self._proofs: dict[tuple[Credentials, Repository], Proof] = {}
 
     # what is known
@@ -70,10 +77,12 @@ class Visibilities:
     def of(self, repository: Repository) -> Visibility | None:
         """`None` where upstream has to be asked."""
         seen = self._catalog.seen(repository)
-        if seen is not None:
-            return None if not seen.checked else Visibility.PUBLIC if seen.public else Visibility.PRIVATE
+        if seen is not None and seen.checked:
+            return Visibility.PUBLIC if seen.public else Visibility.PRIVATE
+        if self._clock.now() < self._hidden.get(repository, -_BELIEVED) + _BELIEVED:
+            return Visibility.PRIVATE
         guarded = self._pass_through or any(keeper.guarded for keeper in self._keepers.get(repository.registry, ()))
-        return None if guarded else Visibility.PUBLIC
+        return None if guarded or seen is not None else Visibility.PUBLIC
 
     def is_old(self, repository: Repository) -> bool:
         seen = self._catalog.seen(repository)
@@ -87,24 +96,34 @@ class Visibilities:
     # what upstream says
 
     async def ask(self, repository: Repository, path: str) -> Visibility:
-        """Raises the `Refusal` that says why upstream does not tell. What was pushed here is private then."""
+        """Raises the `Refusal` that says why upstream does not tell. What is here without its word is private then."""
+        is_here = self._catalog.seen(repository) is not None
+        if is_here and not self._may_ask(repository):
+            return Visibility.PRIVATE
         try:
             shown = await self._patiently(Question(repository, path))
         except Refusal:
-            if self._catalog.seen(repository) is None:
+            if not is_here:
                 raise
             shown = False
-            await self._catalog.put_seen(repository, shown, self._clock.now())
         return Visibility.PUBLIC if shown else Visibility.PRIVATE
 
     def ask_behind(self, repository: Repository, path: str) -> None:
+        if not self._offline and self._may_ask(repository):
+            with suppress(TooManyRequests):
+                self._ask(Question(repository, path))
+
+    async def note(self, repository: Repository) -> None:
+        """Something of it is about to be here that is not known to be for everybody: that outlives our login."""
+        if self._catalog.seen(repository) is None:
+            await self._catalog.put_seen(repository, False, self._hidden.get(repository, 0.0))
+
+    def _may_ask(self, repository: Repository) -> bool:
         now = self._clock.now()
-        if self._offline or now < self._asked.get(repository, 0.0) + _AGAIN:
-            return
-        if len(self._asked) >= _MOST:
-            self._asked.clear()
-        self._asked[repository] = now
-        self._ask(Question(repository, path))
+        if now < self._asked.get(repository, -_AGAIN) + _AGAIN:
+            return False
+        _put(self._asked, repository, now)
+        return True
 
     async def prove(self, own: Credentials, repository: Repository, path: str) -> bool:
         """Whether this login opens the repository upstream. Raises the `Refusal` that says why that is not known."""
@@ -133,14 +152,18 @@ class Visibilities:
         return self._questions.ask(question, self._learn, f"who may see {question.repository}")
 
     async def _learn(self, question: Question) -> bool:
-        repository, _, own = question
+        repository, path, own = question
         shown = await self._is_shown(question)
-        if own is None:
-            await self._catalog.put_seen(repository, shown, self._clock.now())
-        else:
-            if len(self._proofs) >= _MOST:
-                self._proofs.clear()
-            self._proofs[own, repository] = Proof(shown, self._clock.now())
+        now = self._clock.now()
+        if own is not None:
+            held = {key: proof for key, proof in self._proofs.items() if now < proof.found + _PROVEN_ALONE}
+            self._proofs = {} if len(held) >= _MOST_PROOFS else held
+            self._proofs[own, repository] = Proof(shown, now)
+        elif path != _LISTS:  # some registries show content to anybody, and lists to nobody
+            if shown or self._catalog.seen(repository) is not None:
+                await self._catalog.put_seen(repository, shown, now)
+            else:
+                _put(self._hidden, repository, now)
         return shown
 
     async def _is_shown(self, question: Question) -> bool:
@@ -157,3 +180,9 @@ class Visibilities:
         if not hidden:
             raise trouble
         return False
+
+
+def _put(times: dict[Repository, float], repository: Repository, now: float) -> None:
+    if len(times) >= _MOST:
+        times.clear()
+    times[repository] = now

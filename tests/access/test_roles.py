@@ -13,7 +13,8 @@ BOB = Identity("bob", frozenset({"ci"}))
 SITE = Identity("site-7")
 ROOT = Identity("root")
 MALLORY = Identity("mallory")
-TOKEN = Identity("alice", grants=frozenset({Grant(APP, Role.PUSHER)}))
+TOKEN = Identity("alice", grants=frozenset({Grant(APP, Role.PULLER), Grant(APP, Role.PUSHER)}))
+PUSHES = Identity("alice", grants=frozenset({Grant(APP, Role.PUSHER)}))
 EMPTY = Identity("alice", grants=frozenset())
 NOBODYS = Identity("", grants=frozenset({Grant(APP, Role.PULLER)}))
 
@@ -55,6 +56,9 @@ PUBLIC_AND_PRIVATE = {
     ("a token for app", APP): ("++--", "++--", "++--"),
     ("a token for app", OTHER): ("+---", "----", "+---"),
     ("a token for app", HUB): ("+---", "----", "+---"),
+    ("a token to push", APP): ("++--", "-+--", "++--"),
+    ("a token to push", OTHER): ("+---", "----", "+---"),
+    ("a token to push", HUB): ("+---", "----", "+---"),
     ("a token for nothing", APP): ("+---", "----", "+---"),
     ("a token for nothing", OTHER): ("+---", "----", "+---"),
     ("a token for nothing", HUB): ("+---", "----", "+---"),
@@ -70,6 +74,7 @@ WHO = {
     "root": ROOT,
     "mallory": MALLORY,
     "a token for app": TOKEN,
+    "a token to push": PUSHES,
     "a token for nothing": EMPTY,
     "a token of nobody": NOBODYS,
 }

@@ -113,13 +113,18 @@ class _Held(ThreadPoolExecutor):
 
 
 async def test_a_password_is_checked_once_however_many_show_it_and_not_too_many_at_once(tmp_path: Path) -> None:
-    users = Users(written(tmp_path, f"alice:{hashed('a')}\n"), _Held())
+    users = Users(written(tmp_path, f"alice:{hashed('a')}\nbob:{hashed('b')}\n"), _Held())
     tasks = [asyncio.create_task(users.check(Credentials("alice", "a"))) for _ in range(1000)]
-    tasks += [asyncio.create_task(users.check(Credentials("alice", str(number)))) for number in range(63)]
+    tasks += [asyncio.create_task(users.check(Credentials("alice", str(number)))) for number in range(3)]
+    tasks += [asyncio.create_task(users.check(Credentials(str(number), "x"))) for number in range(32)]
     await asyncio.sleep(0)
-    with pytest.raises(TooManyRequests) as told:
-        await users.check(Credentials("alice", "one too many"))
-    assert told.value.retry_after == 1
+    for name in ("alice", "nobody"):
+        with pytest.raises(TooManyRequests) as told:
+            await users.check(Credentials(name, "one too many"))
+        assert told.value.retry_after == 1
+    tasks.append(asyncio.create_task(users.check(Credentials("bob", "b"))))  # whom all of that does not keep
+    await asyncio.sleep(0)
+    assert not tasks[-1].done()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

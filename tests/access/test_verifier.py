@@ -64,6 +64,8 @@ def test_who_it_names_and_what_it_grants(tmp_path: Path) -> None:
             Grant("docker.io/app", Role.PULLER),
             Grant("docker.io/both", Role.PULLER),
             Grant("docker.io/both", Role.PUSHER),
+            Grant("docker.io/all", Role.PULLER),
+            Grant("docker.io/all", Role.PUSHER),
             Grant("docker.io/all", Role.REPLICATOR),
         }
     )

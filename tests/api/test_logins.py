@@ -1,6 +1,8 @@
 """Logins on the wire: who is challenged and how, tokens, and hits of those who have logged in."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,6 +17,7 @@ from tests.access.signing import jwk, key, key_set, token
 from tests.access.test_users import hashed
 from tests.api.conftest import HERE, Proxy, serving
 from tests.api.wire import Parsed, request, response
+from tests.parts.processes import wait_until
 
 ALICE = Credentials("alice", "right").basic()
 WRONG = Credentials("alice", "wrong").basic()
@@ -237,3 +240,31 @@ async def test_a_login_is_known_again_without_another_look(proxy: Proxy) -> None
     await proxy.ask(MANIFEST, authorization(ALICE))
     now = proxy.daemon.clock.now()
     assert proxy.daemon.callers.at_once(Asking(ALICE), now) is not None
+
+
+async def test_a_crowd_of_wrong_logins_takes_nothing_from_those_who_need_none(proxy: Proxy) -> None:
+    go = threading.Event()
+    for _ in range(2):
+        proxy.daemon._checks.submit(go.wait)  # nobody's password is checked meanwhile
+    crowd = [
+        asyncio.create_task(proxy.ask(MANIFEST, authorization(Credentials("mallory", str(number)).basic())))
+        for number in range(40)
+    ]
+    users = proxy.daemon.callers._users
+    assert users is not None
+    await wait_until(lambda: users._pending[""] == 32, "the crowd is there")
+    assert (await proxy.ask("/v2/team/open/manifests/1.0", authorization(STRANGER))).status == 200
+    alice = asyncio.create_task(token_of(proxy, ALICE))
+    await wait_until(lambda: users._pending["alice"] == 1, "alice is among those whose password is checked")
+    go.set()
+    assert (await alice)[0].status == 200
+    assert {answer.status for answer in await asyncio.gather(*crowd)} == {401}
+
+
+async def test_what_is_remembered_of_requests_is_small(proxy: Proxy) -> None:
+    remembered = proxy.daemon.addresses._remembered
+    for number in range(10):
+        proxy.daemon.addresses.parse(f"/v2/a/manifests/{number}?x={'y' * 2000}", "edge")
+    assert remembered.cache_info().currsize == 0
+    proxy.daemon.addresses.parse("/v2/a/manifests/1", "edge")
+    assert remembered.cache_info().currsize == 1

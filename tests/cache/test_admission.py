@@ -1,11 +1,11 @@
 """What is shown to everybody, by the word of a registry that shows some of its repositories only to those it knows."""
 
+import asyncio
 import ssl
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from aiohttp import web
@@ -28,6 +28,9 @@ OPEN, HIDDEN, NONE = (Repository("ghcr.io", f"acme/{name}") for name in ("open",
 TAG = "manifests/1.0"
 EVERYBODY = Subjects.parse(["*"])
 HOUR = 3601.0
+HUBERT, OTHER = Credentials("hubert", "right"), Credentials("hubert", "wrong")
+OWN, FALSE = Caller(own=HUBERT), Caller(own=OTHER)
+ALICE = Caller(Identity("alice"))
 
 
 class Gatekeeper:
@@ -89,6 +92,12 @@ async def refusal(
     return None
 
 
+async def until_cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """An upstream that does not answer."""
+    work.close()
+    await asyncio.Event().wait()
+
+
 def is_open(core: Core, admission: Admission, repository: Repository, caller: Caller = NOBODY) -> bool:
     return admission.at_once(caller, repository, core.clock.now())
 
@@ -115,11 +124,53 @@ async def test_without_a_login_of_ours_all_is_public_and_nobody_is_asked(tmp_pat
         assert gatekeeper.asked == []
 
 
-async def test_what_was_private_stays_so_when_the_login_is_taken_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked_before", [True, False])
+async def test_what_may_be_here_stays_private_when_the_login_is_taken_away(tmp_path: Path, asked_before: bool) -> None:
+    rule = [Binding(Role.PULLER, Subjects.parse(["alice"]), ("*",))]
+    async with running(tmp_path) as core, keeping() as (_, registry), keeping(login=False) as (_, bare):
+        admission = core.admission({"ghcr.io": [registry]}, rule)
+        if asked_before:
+            assert await refusal(admission, HIDDEN) is Denied
+        assert await refusal(admission, HIDDEN, caller=ALICE) is None
+        for later in (core.admission({"ghcr.io": [bare]}, rule), core.admission()):
+            assert not is_open(core, later, HIDDEN)
+            assert await refusal(later, HIDDEN) is Denied
+
+
+async def test_names_that_anybody_can_invent_leave_no_rows(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        for name in ("a", "b", "c"):
+            gatekeeper.status[name] = 401  # as some registries say of what is not there
+            for _ in range(2):
+                assert await refusal(admission, Repository("ghcr.io", f"acme/{name}")) is Denied
+        assert len(gatekeeper.asked) == 3
+        assert list(core.catalog.scan("seen/")) == []
+
+
+async def test_a_list_that_is_hidden_says_nothing_of_content(tmp_path: Path) -> None:
+    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
+        admission = core.admission({"ghcr.io": [registry]})
+        gatekeeper.status["open"] = 401
+        assert await refusal(admission, OPEN, "tags/list") is Denied
+        gatekeeper.status["open"] = 200
+        assert await refusal(admission, OPEN) is None
+        assert await refusal(admission, OPEN, "tags/list") is None
+
+
+async def test_only_so_much_is_asked_at_a_time_whoever_leaves(tmp_path: Path) -> None:
     async with running(tmp_path) as core, keeping() as (_, registry):
-        assert await refusal(core.admission({"ghcr.io": [registry]}), HIDDEN) is Denied
-        assert await refusal(core.admission(), HIDDEN) is Denied
-        assert not is_open(core, core.admission(), HIDDEN)
+        core.interrupt = lambda work: until_cancelled(work)
+        admission = core.admission({"ghcr.io": [registry]})
+        waiting = [
+            asyncio.create_task(refusal(admission, Repository("ghcr.io", f"acme/{number}"))) for number in range(1000)
+        ]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert await refusal(admission, OPEN) is TooManyRequests
 
 
 async def test_what_upstream_does_not_know_is_unknown_and_not_remembered(tmp_path: Path) -> None:
@@ -150,8 +201,8 @@ async def test_an_upstream_that_fails_opens_nothing(tmp_path: Path) -> None:
 async def test_what_is_known_is_enough_while_upstream_fails_and_is_asked_again_behind(tmp_path: Path) -> None:
     async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
         admission = core.admission({"ghcr.io": [registry]})
-        await refusal(admission, OPEN)
-        await refusal(admission, HIDDEN)
+        for repository in (OPEN, HIDDEN):
+            await admission.learn(repository, TAG)
         core.clock.advance(HOUR)
         gatekeeper.status.update(open=503, hidden=200)
         assert not is_open(core, admission, OPEN)  # it takes the way on which upstream is asked again
@@ -215,11 +266,6 @@ async def test_what_is_brought_before_a_roll_out_is_asked_about_at_once(tmp_path
 
 
 # logins
-
-
-HUBERT, OTHER = Credentials("hubert", "right"), Credentials("hubert", "wrong")
-OWN, FALSE = Caller(own=HUBERT), Caller(own=OTHER)
-ALICE = Caller(Identity("alice"))
 
 
 async def test_who_has_no_login_is_asked_for_one_where_there_is_a_way(tmp_path: Path) -> None:
@@ -366,38 +412,17 @@ async def test_what_is_pushed_is_private_unless_upstream_shows_the_repository_to
         assert is_open(core, admission, OPEN)
 
 
-async def test_what_is_pushed_is_private_while_upstream_cannot_be_asked(tmp_path: Path) -> None:
+async def test_what_is_pushed_is_private_until_upstream_says_otherwise(tmp_path: Path) -> None:
     async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
         await pushed(core, OPEN)
-        gatekeeper.status["open"] = 503
         keepers = {"ghcr.io": [registry]}
         assert await refusal(core.admission(keepers, offline=True), OPEN) is Denied
-        await core.catalog.put_seen(OPEN, False, 0.0)
-        assert await refusal(core.admission(keepers), OPEN) is Denied
-        gatekeeper.status["open"] = 200
-        core.clock.advance(HOUR)
         admission = core.admission(keepers)
-        assert await refusal(admission, OPEN) is Denied
-        await until(lambda: is_open(core, admission, OPEN))
-
-
-async def test_a_page_to_log_in_at_shows_nothing(tmp_path: Path) -> None:
-    """Some registries lead strangers, and wrong logins, to one, which they answer with 200."""
-    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
-        gatekeeper.page = "/login"
-        admission = core.admission({"ghcr.io": [registry]}, pass_through=True)
-        assert await refusal(admission, HIDDEN) is Denied
-        assert await refusal(admission, HIDDEN, caller=Caller(own=Credentials("hubert", "wrong"))) is Denied
-        assert not is_open(core, admission, HIDDEN)
-
-
-async def test_a_caller_who_has_asked_upstream_too_much_keeps_nobody_else_from_it(tmp_path: Path) -> None:
-    greedy, modest = Caller(own=Credentials("greedy", "x")), Caller(own=Credentials("modest", "y"))
-    async with running(tmp_path) as core, keeping() as (gatekeeper, registry):
-        assert greedy.own is not None
-        gatekeeper.limited, gatekeeper.known = greedy.own.basic(), modest.own
-        admission = core.admission({"ghcr.io": [registry]}, pass_through=True)
-        assert await refusal(admission, HIDDEN, caller=greedy) is TooManyRequests
-        assert await refusal(admission, HIDDEN, caller=modest) is None
+        for status in (503, 404):  # upstream fails, and does not know what was asked for
+            gatekeeper.status["open"] = status
+            assert await refusal(admission, OPEN) is Denied
+            assert await refusal(admission, OPEN) is Denied
+            core.clock.advance(30)
+        assert len(gatekeeper.asked) == 2
+        gatekeeper.status["open"] = 200
         assert await refusal(admission, OPEN) is None
-        assert registry.allowance.retry_after(time.time()) is None

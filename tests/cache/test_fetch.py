@@ -21,7 +21,7 @@ from edgeproxy.oci.errors import (
 )
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned
-from tests.cache.core import HERE, Core, Setting, running, until
+from tests.cache.core import HERE, THERE, Core, Setting, running, until
 from tests.fakes.shelf import CONFIG, LAYER, Fault, image_index, image_manifest
 from tests.store.stores import content, keep
 
@@ -317,7 +317,7 @@ async def test_a_manifest_links_what_it_names(tmp_path: Path) -> None:
             assert core.catalog.link("blobs", Pinned(HERE, digest)) == Descriptor(kind, digest, len(each))
 
 
-async def test_an_index_links_its_manifests(tmp_path: Path) -> None:
+async def test_an_index_opens_no_manifest(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         child = image_manifest(b"{}", [])
         index = image_index({"mediaType": OCI_MANIFEST, "digest": Digest.of(child), "size": len(child)})
@@ -325,7 +325,10 @@ async def test_an_index_links_its_manifests(tmp_path: Path) -> None:
         answer = await core.library.get("manifests", pinned)
         assert answer.descriptor.media_type == "application/vnd.oci.image.index.v1+json"
         link = core.catalog.link("manifests", Pinned(HERE, Digest.of(child)))
-        assert link == Descriptor(OCI_MANIFEST, Digest.of(child), len(child))
+        assert link is None
+        await core.get("manifests", core.other.manifest(THERE, child))
+        with pytest.raises(ManifestUnknown):  # though another repository has brought it
+            await core.get("manifests", Pinned(HERE, Digest.of(child)))
         assert core.catalog.link("blobs", Pinned(HERE, Digest.of(child))) is None
 
 
