@@ -21,8 +21,8 @@ _LORIS, _DRIBBLE = 1000, 2.0
 _DEAF = 100
 _PAUSE = 0.05
 """Seconds between two requests that are no requests."""
-_POSTERS, _AT_FIRST, _POST_PAUSE = 20, 500, 0.5
-"""Connections, uploads that each begins as fast as it can, and the seconds between those that follow."""
+_POSTERS, _AT_FIRST, _POST_PAUSE = 20, 10_000, 0.5
+"""Connections, uploads that they begin as fast as they may, and the seconds between two of each that follow."""
 _STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d)")
 _SHAPES = (
     b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -101,18 +101,20 @@ async def deaf(target: Target) -> None:
 
 async def uploads(target: Target) -> None:
     """Uploads that are begun and left alone: 10,000 at once, and then more. Refused or not, no error."""
+    begun = [0]
     request = b"POST /v2/library/bench/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
     async def one() -> None:
         reader, writer = await target.connect("uploads")
         with contextlib.closing(writer):
-            for number in range(sys.maxsize):
+            while True:
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")
                 target.note("uploads", head)
                 if length := re.search(rb"(?i)content-length: (\d+)", head):
                     await reader.readexactly(int(length[1]))
-                await asyncio.sleep(_POST_PAUSE if number >= _AT_FIRST else 0)
+                begun[0] += head.startswith(b"HTTP/1.1 202")
+                await asyncio.sleep(_POST_PAUSE if begun[0] >= _AT_FIRST else 0.01)
 
     await asyncio.gather(*(_again(one) for _ in range(_POSTERS)))
 

@@ -20,8 +20,8 @@ _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _READ = 72
 """Bytes of a password that bcrypt looks at; `htpasswd` drops the others without a word."""
 _NOBODYS = "$NvF3crzHKCqe7Y2mAhIxi.WDGMWkwxeHATvZrZ43MZbpwwt3QWhxO"
-"""What the password of an unknown user is compared with, at the cost of the first user's: the time it takes tells nobody
-who is known."""
+"""What the password of an unknown user is compared with, at the cost of the first user's: the time it takes does not
+tell who is known."""
 _MOST_OF_ONE, _MOST_OF_NOBODY = 4, 32
 """Passwords of one user that are checked at once, and of those whom nobody knows."""
 
