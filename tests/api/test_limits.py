@@ -221,6 +221,22 @@ async def test_connections_are_so_many_in_all_whoever_is_exempt(proxy: Proxy) ->
     assert len(proxy.server.clients) == 0
 
 
+@limits_are("limits", [{"connections": 1}])
+async def test_who_is_turned_away_is_not_reset(proxy: Proxy) -> None:
+    """A reset may take the answer away from a client that has asked and not read yet."""
+    async with proxy.connected() as (reader, writer):
+        writer.write(request("/v2/"))
+        assert (await response(reader)).status == 200
+        with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+            client.sendall(request("/v2/"))
+            client.setblocking(False)
+            said = b""
+            while piece := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 10_000), 10):
+                said += piece
+    (answer,) = await responses(said)
+    ends(answer, 503, "UNAVAILABLE")
+
+
 @limits_are("limits", [SELDOM])
 @pytest.mark.parametrize("row", [1, 3], ids=["one by one", "in a row"])
 async def test_requests_of_an_address_are_so_many(proxy: Proxy, row: int) -> None:
