@@ -142,8 +142,8 @@ class PullServer(web.Server):
 
 
 def written(request: web.BaseRequest) -> str:
-    """The path as it was sent: what a client has encoded in it neither ends a line of a log nor colours it."""
-    return request.raw_path.partition("?")[0]
+    """The path, still encoded: nothing in it ends a line of a log or colours it, nor is a login told that stands before."""
+    return request.rel_url.raw_path
 
 
 def end(request: web.BaseRequest) -> None:
