@@ -142,7 +142,7 @@ class PullServer(web.Server):
 
 
 def written(request: web.BaseRequest) -> str:
-    """The path, still encoded: nothing in it ends a line of a log or colours it, nor is a login told that stands before."""
+    """The path, still encoded: nothing in it ends a line of a log or colours it, and no login before it is told."""
     return request.rel_url.raw_path
 
 

@@ -95,7 +95,8 @@ async def test_a_public_image_beside_it_is_served_and_stays_so_without_upstream(
             await proxy.start()
             await skopeo.empty()
             await skopeo.pull("open.test", "team/docker:1.0")
-        assert (await asked(session, proxy, "private.test/team/docker/manifests/1.0"))[0] == 403
+        # Nothing of it is here, and nobody can be asked whose it is.
+        assert (await asked(session, proxy, "private.test/team/docker/manifests/1.0"))[0] == 503
 
 
 async def test_a_rule_opens_it_and_a_list_closes_all(
