@@ -122,7 +122,11 @@ async def test_terms_change_while_it_runs(lay: Laid, call: Calls) -> None:
 async def test_a_line_to_nowhere_is_a_reset(lay: Laid, call: Calls, origin: Origin) -> None:
     origin.url = f"http://127.0.0.1:{free_port()}"
     link: WideAreaLink = await lay(Terms())
-    caller = await call(link)
-    caller.ask(10)
-    assert await caller.rest() == (b"", "rst")
+    try:
+        caller = await call(link)
+        caller.ask(10)
+        ended = await caller.rest()
+    except ConnectionResetError:  # it came before the caller had seen that it is connected
+        ended = b"", "rst"
+    assert ended == (b"", "rst")
     assert (await link.counts()).carried == 0
