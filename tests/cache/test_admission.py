@@ -15,13 +15,11 @@ from edgeproxy.access.identity import NOBODY, Caller, Identity, Role
 from edgeproxy.access.roles import Binding, Permitted, Subjects
 from edgeproxy.cache.admission import Admission
 from edgeproxy.oci.credentials import Credentials, lent
-from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Denied, NameUnknown, TooManyRequests, Unauthorized, Unavailable
-from edgeproxy.oci.reference import Pinned, Repository
+from edgeproxy.oci.reference import Repository
 from edgeproxy.remote.logins import Login, given
 from edgeproxy.remote.registry import Registry, Timeouts, new_session
 from edgeproxy.remote.transport import Transport
-from edgeproxy.store.pushed import Pushed
 from tests.cache.core import Core, running, until
 
 OPEN, HIDDEN, NONE = (Repository("ghcr.io", f"acme/{name}") for name in ("open", "hidden", "none"))
@@ -384,45 +382,3 @@ async def test_a_login_pushes_nothing_and_passes_no_rule_that_denies(tmp_path: P
         with pytest.raises(Unauthorized):
             await admission.admit(OWN, OPEN, TAG, Role.PUSHER)
         assert gatekeeper.shown == []
-
-
-# what was pushed here
-
-
-async def pushed(core: Core, repository: Repository) -> None:
-    row = Pinned(repository, Digest.of(b"pushed"))
-    await Pushed(core.catalog).announce(row, 6, core.clock.now(), core.clock.now() + 60)
-
-
-@pytest.mark.parametrize("ours", [True, False])
-async def test_what_is_pushed_is_private_unless_upstream_shows_the_repository_to_all(
-    tmp_path: Path, ours: bool
-) -> None:
-    async with running(tmp_path) as core, keeping(login=ours) as (gatekeeper, registry):
-        for repository in (OPEN, HIDDEN, NONE):
-            await pushed(core, repository)
-        admission = core.admission({"ghcr.io": [registry]}, logins=True)
-        assert not is_open(core, admission, OPEN)
-        assert await refusal(admission, OPEN) is None
-        assert await refusal(admission, HIDDEN) is Unauthorized
-        assert await refusal(admission, NONE) is Unauthorized  # which nobody upstream knows
-        assert len(gatekeeper.asked) == 3
-        assert await refusal(admission, NONE) is Unauthorized
-        assert len(gatekeeper.asked) == 3
-        assert is_open(core, admission, OPEN)
-
-
-async def test_what_is_pushed_is_private_until_upstream_says_otherwise(tmp_path: Path) -> None:
-    async with running(tmp_path) as core, keeping(login=False) as (gatekeeper, registry):
-        await pushed(core, OPEN)
-        keepers = {"ghcr.io": [registry]}
-        assert await refusal(core.admission(keepers, offline=True), OPEN) is Denied
-        admission = core.admission(keepers)
-        for status in (503, 404):  # upstream fails, and does not know what was asked for
-            gatekeeper.status["open"] = status
-            assert await refusal(admission, OPEN) is Denied
-            assert await refusal(admission, OPEN) is Denied
-            core.clock.advance(30)
-        assert len(gatekeeper.asked) == 2
-        gatekeeper.status["open"] = 200
-        assert await refusal(admission, OPEN) is None
