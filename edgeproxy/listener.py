@@ -2,15 +2,12 @@
 
 import asyncio
 import os
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 from aiohttp import web
 
-_HANDSHAKE = 10.0
-_FAREWELL = 120.0
-"""Seconds for a client to take what lies in the transport when we close under TLS; asyncio would give it 30."""
+from edgeproxy.api.handshake import Handshakes
 
 
 class CannotStart(Exception):
@@ -19,21 +16,15 @@ class CannotStart(Exception):
 
 @asynccontextmanager
 async def listening(
-    runner: web.BaseRunner, address: tuple[str, int], key: str, encrypted: ssl.SSLContext | None = None
+    runner: web.BaseRunner, address: tuple[str, int], key: str, handshakes: Handshakes | None = None
 ) -> AsyncIterator[None]:
-    """At `address`, which `key` of the configuration gives. Raises `CannotStart`."""
+    """At `address`, which `key` of the configuration gives, by TLS with `handshakes`. Raises `CannotStart`."""
     await runner.setup()
     assert runner.server is not None
     try:
         try:
             listener = await asyncio.get_running_loop().create_server(
-                runner.server,
-                *address,
-                backlog=1024,
-                reuse_address=True,
-                ssl=encrypted,
-                ssl_handshake_timeout=_HANDSHAKE if encrypted else None,
-                ssl_shutdown_timeout=_FAREWELL if encrypted else None,
+                handshakes or runner.server, *address, backlog=1024, reuse_address=True
             )
         except OSError as error:
             # asyncio words a failed bind at length; a failed look-up has a number of its own, and its own words.
@@ -45,4 +36,6 @@ async def listening(
         with closing(listener):
             yield
     finally:
+        if handshakes is not None:
+            handshakes.close()
         await runner.cleanup()

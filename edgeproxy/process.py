@@ -16,6 +16,7 @@ from aiohttp import ClientSession, web
 from edgeproxy.admin.app import admin_app
 from edgeproxy.api.app import PullServer, Service
 from edgeproxy.api.connection import ConnectionLimits
+from edgeproxy.api.handshake import Handshakes
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
@@ -53,8 +54,8 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
         admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), allow), access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
-        encrypted = certificates.context if certificates else None
-        async with listening(admin, config.admin, "admin"), listening(pulls, config.listen, "listen", encrypted):
+        handshakes = Handshakes(server, certificates.context) if certificates else None
+        async with listening(admin, config.admin, "admin"), listening(pulls, config.listen, "listen", handshakes):
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stop.set)

@@ -6,7 +6,6 @@ import time
 from typing import NamedTuple
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from edgeproxy.access.callers import Asking
 from edgeproxy.access.certificates import By
@@ -59,7 +58,7 @@ class PullServer(web.Server):
         """Requests under way end with what they began with."""
         self.service, self.pull = service, service.pull
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> Connection:
         return Connection(self, self, loop=self._loop, **self._kwargs)
 
     def sweep(self, now: float) -> None:

@@ -94,13 +94,12 @@ class Connection(RequestHandler):
             return
         encrypted = transport.get_extra_info("sslcontext") is not None
         self._socket = -1 if encrypted else connection.fileno()
-        try:
-            self.client = self._server.clients.enter(peer[0])
-        except Refusal as refusal:
-            self.transport = transport
-            self._turn_away(refusal)
-            return
-        self._address = peer[0]
+        if not encrypted:
+            refusal = self.enter(peer[0])
+            if refusal is not None:
+                self.transport = transport
+                self._end_with(refusal)
+                return
         super().connection_made(transport)
         if encrypted:
             transport.set_write_buffer_limits(_UNSENT)
@@ -110,10 +109,22 @@ class Connection(RequestHandler):
         # The kernel ends what makes no progress: a client that is gone, and one that is there and reads nothing.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self._server.limits.stalled * 1000))
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def enter(self, address: str) -> Reply | None:
+        """Count among the clients, from `connection_made` on or before it; else what to tell who may not."""
+        try:
+            self.client = self._server.clients.enter(address)
+        except Refusal as refusal:
+            return self._server.refuse(refusal)
+        self._address = address
+        return None
+
+    def leave(self) -> None:
         if self._address:
             self._server.clients.leave(self._address)
             self._address = ""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.leave()
         super().connection_lost(exc)
         if self.gone is not None:
             self.gone.set_result(None)
@@ -130,7 +141,8 @@ class Connection(RequestHandler):
             front.busy(now)
         elif front.begun is not None:
             if now - front.begun > limits.header_time:
-                self._turn_away(RequestTimeout(f"no whole request within {limits.header_time:g} s"))
+                timeout = RequestTimeout(f"no whole request within {limits.header_time:g} s")
+                self._end_with(self._server.refuse(timeout))
         elif now - front.asked > limits.idle:
             self.force_close()
 
@@ -138,9 +150,8 @@ class Connection(RequestHandler):
         """Whether all that was asked is answered."""
         return self._waiter is not None and not self._waiter.done()
 
-    def _turn_away(self, refusal: Refusal) -> None:
+    def _end_with(self, reply: Reply) -> None:
         """Answer whatever the client asks, and end."""
-        reply = self._server.refuse(refusal)
         assert isinstance(reply.body, InMemory)
         assert self.transport is not None
         about = (*reply.about, ("Connection", "close"))

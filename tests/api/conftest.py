@@ -15,6 +15,7 @@ from aiohttp import web
 
 from edgeproxy.api.app import PullServer
 from edgeproxy.api.connection import Connection
+from edgeproxy.api.handshake import Handshakes
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
@@ -174,10 +175,12 @@ async def serving(
         await runner.setup()
         listener = socket.create_server(("127.0.0.1", 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # its connections inherit it
-        await web.SockSite(runner, listener, ssl_context=context).start()
+        factory = Handshakes(server, context) if context else server
+        accepting = await asyncio.get_running_loop().create_server(factory, sock=listener)
         try:
-            yield Proxy(runner.addresses[0][1], daemon, server, shelf, traffic, handled, trusting)
+            yield Proxy(listener.getsockname()[1], daemon, server, shelf, traffic, handled, trusting)
         finally:
+            accepting.close()
             await runner.cleanup()
             supervisor.stop()
             await daemon.close()

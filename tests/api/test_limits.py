@@ -237,6 +237,33 @@ async def test_who_is_turned_away_is_not_reset(proxy: Proxy) -> None:
     ends(answer, 503, "UNAVAILABLE")
 
 
+@limits_are("limits", [FEW])
+@pytest.mark.parametrize("proxy", ["TLS"], indirect=True)
+async def test_who_says_nothing_counts_before_its_handshake(proxy: Proxy) -> None:
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port)))
+            silent.setblocking(False)
+        await wait_until(lambda: len(proxy.server.clients) == 1, "they are here")
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", proxy.port)) as client:
+                client.setblocking(False)
+                with contextlib.suppress(ConnectionResetError):
+                    assert await asyncio.wait_for(loop.sock_recv(client, 1), 10) == b""
+    assert proxy.traffic.errors["TOOMANYREQUESTS"] == 20
+    await wait_until(lambda: len(proxy.server.clients) == 0, "all have left")
+    assert (await proxy.ask("/v2/")).status == 200
+
+
+@pytest.mark.parametrize("proxy", ["TLS"], indirect=True)
+async def test_who_never_shakes_hands_is_let_go(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeproxy.api.handshake._TIME", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
 @limits_are("limits", [SELDOM])
 @pytest.mark.parametrize("row", [1, 3], ids=["one by one", "in a row"])
 async def test_requests_of_an_address_are_so_many(proxy: Proxy, row: int) -> None:

@@ -6,12 +6,9 @@ import ssl
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from edgeproxy.listener import listening
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository
-from edgeproxy.tls import Certificates, Encryption
 from tests.api.wire import request
 from tests.cli.running import Running, command
 from tests.fakes.loopback import Loopback
@@ -112,24 +109,6 @@ async def test_a_slow_client_gets_what_lies_in_memory_before_the_daemon_ends(
             assert not done, "it has left with what the client has not taken"
             assert await asyncio.to_thread(slow.read, KEPT_BACK + 1) == BODY[-KEPT_BACK:]
         assert await stopping == 0
-
-
-async def test_a_client_that_never_shakes_hands_is_let_go(
-    authority: Authority, server: Signed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edgeproxy.listener._HANDSHAKE", 0.2)
-
-    async def never(request: web.BaseRequest) -> web.StreamResponse:
-        raise AssertionError("nobody has asked")
-
-    runner = web.ServerRunner(web.Server(never))
-    context = Certificates(Encryption(*server)).context
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    async with listening(runner, ("127.0.0.1", port), "listen", context):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await asyncio.wait_for(reader.read(), 5) == b""
-        writer.close()
 
 
 async def test_check_warns_of_a_certificate_that_has_expired(tmp_path: Path, authority: Authority) -> None:
