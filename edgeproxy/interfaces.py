@@ -3,7 +3,7 @@
 `store`, `remote` and `predict` do not know each other; `cache` joins them by these protocols.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple, Protocol
 from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
-from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.oci.version import Version
 
 Kind = Literal["manifests", "blobs"]
 """The two kinds of content, in the words of the API's paths."""
@@ -239,6 +240,90 @@ class Link(Protocol):
 
     def began(self, upstream: str, seconds: float, urgency: Urgency) -> None:
         """An answer took so long to its first byte."""
+        ...
+
+
+class TagState(NamedTuple):
+    """What a tag names, for all sites that write it; without a descriptor it has been deleted."""
+
+    descriptor: Descriptor | None
+    version: Version
+
+
+class Standing(NamedTuple):
+    """How a peer was found."""
+
+    source: str
+    """Its source id; empty where it is no edgeproxy, and takes plain OCI pushes only."""
+    free: int | None
+    """Bytes it has room for, where it says so."""
+    path: str
+    """The address it was reached at."""
+    seconds: float
+    """From question to answer."""
+
+
+class BlobParcel(NamedTuple):
+    """A blob for a peer: `open` is called once for every transfer, and what it gives is closed by whoever called."""
+
+    blob: Pinned
+    size: int
+    open: Callable[[], Awaitable[Content]]
+    sources: Sequence[Repository] = ()
+    """Other repositories that show it here, and perhaps there: it may be mounted from them."""
+
+
+class ManifestParcel(NamedTuple):
+    """A manifest for a peer that has all it names; by tag with its version where several sites write the tag."""
+
+    reference: Reference
+    media_type: str
+    body: bytes
+    version: Version | None = None
+    via: Sequence[str] = ()
+    """The source ids of the sites it has come through, ours the last."""
+
+
+class Deletion(NamedTuple):
+    """A tag is to go, or with `Pinned` a manifest."""
+
+    reference: Reference
+    version: Version | None = None
+    via: Sequence[str] = ()
+
+
+Parcel = BlobParcel | ManifestParcel | Deletion
+
+
+class Receipt(NamedTuple):
+    """What became of a parcel."""
+
+    sent: int
+    """Bytes of content that went over the line."""
+    news: bool = True
+    """False where the peer had it, or something newer, already."""
+
+
+class Peer(Protocol):
+    """A registry beside us that we push to. Every method raises a `Refusal`: `Unavailable` where trying later helps."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def check(self, repository: Repository) -> Standing:
+        """Whether it is there, takes our login, and lets us write to this repository."""
+        ...
+
+    async def missing(self, repository: Repository, digests: Sequence[Digest]) -> list[Digest]:
+        """Those blobs that it does not show in this repository."""
+        ...
+
+    async def send(self, parcel: Parcel) -> Receipt:
+        """A blob goes on where an earlier transfer of it broke off."""
+        ...
+
+    async def tags(self, repository: Repository) -> Mapping[str, TagState | Descriptor]:
+        """What each tag names there, with the version and the deletions where it says so."""
         ...
 
 
