@@ -39,7 +39,7 @@ from edgeproxy.cache.uploads import UploadLimits, Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
-from edgeproxy.config import Config, UpstreamConfig
+from edgeproxy.config import Config
 from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
@@ -47,6 +47,7 @@ from edgeproxy.listener import CannotStart
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.registries import UpstreamConfig
 from edgeproxy.remote.allowance import Allowance
 from edgeproxy.remote.budget import Budget
 from edgeproxy.remote.docker_config import docker_config, server_of
