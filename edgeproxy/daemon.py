@@ -17,6 +17,7 @@ from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push
+from edgeproxy.api.site import Site
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
@@ -47,6 +48,7 @@ from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
 from edgeproxy.store.pushed import Pushed
+from edgeproxy.store.written import Written
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
@@ -92,7 +94,9 @@ class Daemon:
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
         challenges = assembly.challenges(config)
-        pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
+        site = Site(self.layout.name, Written(catalog), admission, room.left)
+        callers, name = self.callers, self.layout.name
+        pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, site, name)
         pushed = Pushed(catalog)
         self.uploads = Uploads(assembly.upload_limits(config), self.store, pushed, room, clock, self._traffic)
         manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)

@@ -11,10 +11,11 @@ from edgeproxy.api.address import Content, NewUpload, PushAsk, Upload
 from edgeproxy.api.ranges import parse_claim
 from edgeproxy.api.receive import whole
 from edgeproxy.api.reply import Reply, reply_with_refusal
+from edgeproxy.api.site import claim_in
 from edgeproxy.cache.admission import Admission
-from edgeproxy.cache.manifests import Manifests
+from edgeproxy.cache.manifests import Claim, Manifests
 from edgeproxy.cache.uploads import Body, Uploads
-from edgeproxy.interfaces import Span
+from edgeproxy.interfaces import Span, TagState
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestInvalid, RangeInvalid, Refusal
 from edgeproxy.oci.manifest import LARGEST_MANIFEST
@@ -46,9 +47,9 @@ class Push:
     async def answer(self, ask: PushAsk, request: Request) -> Reply:
         """Raises the `Refusal` that says why it is not taken."""
         match ask:
+            case Content() if request.method == "DELETE":
+                return await self._delete(ask, request)
             case Content():
-                path = path_of("manifests", ask.reference)
-                await self._admission.admit(request.caller, ask.reference.repository, path, Role.PUSHER)
                 return await self._manifest(ask, request)
             case NewUpload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
@@ -64,13 +65,26 @@ class Push:
                 assert_never(ask)
 
     async def _manifest(self, ask: Content, request: Request) -> Reply:
+        claim, repository = claim_in(request.headers), ask.reference.repository
+        role = Role.PUSHER if claim is None else Role.REPLICATOR
+        await self._admission.admit(request.caller, repository, path_of("manifests", ask.reference), role)
         body = await whole(request.body, LARGEST_MANIFEST, "a manifest")
-        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""))
+        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""), claim)
         digest = new.descriptor.digest
         about = [("Location", _location(ask, request, f"manifests/{digest}")), ("Docker-Content-Digest", digest)]
         if new.subject is not None:
             about.append(("OCI-Subject", new.subject))
-        return _reply(201, about, ask, new.repository, "manifests")
+        return _reply(201 if new.news else 200, [*about, *_version(claim, new.state)], ask, repository, "manifests")
+
+    async def _delete(self, ask: Content, request: Request) -> Reply:
+        """Distribution-spec, spec.md#content-management."""
+        claim, repository = claim_in(request.headers), ask.reference.repository
+        await self._admission.admit(request.caller, repository, path_of(ask.kind, ask.reference), Role.REPLICATOR)
+        if isinstance(ask.reference, Pinned):
+            await self._manifests.delete(ask.kind, ask.reference)
+            return _reply(202, [], ask, repository, ask.kind)
+        gone = await self._manifests.delete_tag(ask.reference, claim)
+        return _reply(202 if gone.news else 200, _version(claim, gone.state), ask, repository, ask.kind)
 
     async def _begin(self, ask: NewUpload, request: Request) -> Reply:
         if ask.mount is not None and await self._mounted(ask, ask.mount, request.caller):
@@ -112,6 +126,11 @@ class Push:
     def _progress(self, ask: Upload, request: Request) -> list[fields.Field]:
         """Raises `BlobUploadUnknown`."""
         return _session(ask, request, ask.identity, self._uploads.offset(ask.repository, ask.identity))
+
+
+def _version(claim: Claim | None, state: TagState | None) -> list[fields.Field]:
+    """For a site that told one: what holds now."""
+    return [("Edgeproxy-Version", str(state.version))] if claim is not None and state is not None else []
 
 
 def _location(ask: PushAsk, request: Request, path: str) -> str:

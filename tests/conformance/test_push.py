@@ -22,7 +22,7 @@ from tests.parts.images import OCI_CONFIG, OCI_GZIP, OCI_INDEX, OCI_MANIFEST, di
 from tests.parts.registry import DockerRegistry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-RULE = '[[access]]\nallow = "pusher"\nto = ["*"]\n'
+RULE = '[[access]]\nallow = "replicator"\nto = ["*"]\n'
 BODY = bytes(range(256)) * 400
 DIGEST = digest_of(BODY)
 UNKNOWN = f"sha256:{'0' * 64}"
@@ -235,11 +235,24 @@ async def test_a_manifest_of_four_megabytes(subject: Subject) -> None:
     assert (await subject.manifest(repository, image + b" ", "1.0"))[0] == 413
 
 
-async def test_deletions_are_refused(subject: Subject) -> None:
-    if not subject.strict:
-        pytest.skip("distribution deletes")
+async def test_what_is_deleted_is_not_there(subject: Subject) -> None:
+    """Spec.md#content-management, with GET and HEAD."""
     repository = subject.repository()
+    image = await subject.image(repository)
+    for tag in ("1.0", "2.0"):
+        await subject.manifest(repository, image, tag)
+    tag, other = repository / "manifests/1.0", repository / "manifests/2.0"
+    manifest, blob = repository / f"manifests/{digest_of(image)}", repository / f"blobs/{DIGEST}"
+    if subject.strict:  # distribution deletes no tags
+        assert (await subject.ask("DELETE", tag))[0] == 202
+        assert [(await subject.ask(method, tag))[0] for method in ("GET", "HEAD", "DELETE")] == [404, 404, 404]
+        assert (await subject.ask("GET", other))[0] == 200
+    assert (await subject.ask("DELETE", manifest))[0] == 202
+    for gone in (manifest, other):
+        assert [(await subject.ask(method, gone))[0] for method in ("GET", "HEAD", "DELETE")] == [404, 404, 404]
+    assert (await subject.ask("GET", blob))[0] == 200
+    assert (await subject.ask("DELETE", blob))[0] == 202
+    assert [(await subject.ask(method, blob))[0] for method in ("GET", "HEAD", "DELETE")] == [404, 404, 404]
     await subject.manifest(repository, await subject.image(repository), "1.0")
-    for path in ("manifests/1.0", f"manifests/{UNKNOWN}", f"blobs/{DIGEST}"):
-        status, body, _ = await subject.ask("DELETE", repository / path)
-        assert (status, code(body)) == (405, "UNSUPPORTED")
+    assert (await subject.ask("GET", tag))[0] == 200
+    assert (await subject.ask("GET", blob))[0] == 200
