@@ -1,6 +1,9 @@
-"""What a tag names where several sites write it: all come to the same, in whatever order they hear of it. Pure."""
+"""Which of two states of a tag holds, and who is to hear of it: the same everywhere, in whatever order they come. Pure.
 
-from collections.abc import Mapping
+A state is a join of two parts that only grow: the greatest write, and the count of all writes that went into it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -9,62 +12,96 @@ from edgeproxy.oci.version import Version
 
 
 class Outcome(Enum):
-    """What a state that has arrived means for the one that is here."""
+    """What a state that came from elsewhere did to what is known here."""
 
     APPLIED = "applied"
-    """It follows it."""
+    """It had seen all that is known here, and replaced it."""
     SEEN = "seen"
-    """It is part of it already."""
+    """All of it was known here: nothing changed."""
     WON = "won"
-    """The two did not know each other, and it is the greater."""
+    """Neither had seen the other; its value holds from now on."""
     LOST = "lost"
-    """The two did not know each other, and it is the lesser."""
+    """Neither had seen the other; the value here still holds."""
 
 
 class Merge(NamedTuple):
-    """The state that holds from now on, and the one that it hides where the two did not know each other."""
+    """`state` is what holds now; it is news here unless the outcome is `SEEN`."""
 
     outcome: Outcome
     state: TagState
-    loser: TagState | None = None
+    loser: TagState | None
+    """A value that nobody replaced knowingly, and that is gone: a conflict, to be told to the operator."""
+
+
+class Onward(NamedTuple):
+    """`to` are those among the neighbours who lack the state that holds; `via` goes with it."""
+
+    to: tuple[str, ...]
+    via: tuple[str, ...]
 
 
 def issue(known: TagState | None, source: str, now_ms: int) -> Version:
-    """The version of a write at the site `source`, which knows all that `known` does."""
+    """The version of a write made here, later than all that is known here, however far clocks differ.
+
+    `now_ms` in milliseconds since the epoch.
+    """
     if known is None:
         return Version(now_ms, source, {source: 1})
-    stamp, _, vector = known.version
-    return Version(max(now_ms, stamp + 1), source, {**vector, source: vector.get(source, 0) + 1})
+    seen = known.version.vector
+    return Version(max(now_ms, known.version.stamp + 1), source, {**seen, source: seen.get(source, 0) + 1})
+
+
+def covers(one: Version, other: Version) -> bool:
+    """Whether every write that is part of `other` is part of `one`."""
+    return all(one.vector.get(source, 0) >= count for source, count in other.vector.items())
 
 
 def merge(known: TagState | None, incoming: TagState) -> Merge:
-    """Commutative, associative and idempotent in `state`.
+    """Commutative, associative and idempotent in its state.
 
-    Each stamp is greater than all that its writer knew, so of two states of which one knew the other the later wins by
-    its stamp as well: the greater `(stamp, source)` always stays, and the vector only tells whether that is a conflict.
+    Values are compared even where one vector covers the other: a site restored from a backup counts
+    some of its writes a second time, and even then all sites come to the same state.
     """
-    if known is None or _covers(incoming.version.vector, known.version.vector):
-        same = known is not None and _covers(known.version.vector, incoming.version.vector)
-        return Merge(Outcome.SEEN if same else Outcome.APPLIED, known if same and known else incoming)
-    if _covers(known.version.vector, incoming.version.vector):
-        return Merge(Outcome.SEEN, known)
-    vector = _union(known.version.vector, incoming.version.vector)
+    if known is None:
+        return Merge(Outcome.APPLIED, incoming, None)
     wins = _rank(incoming) > _rank(known)
     winner, loser = (incoming, known) if wins else (known, incoming)
-    state = winner._replace(version=winner.version._replace(vector=vector))
-    differs = winner.descriptor != loser.descriptor
-    return Merge(Outcome.WON if wins else Outcome.LOST, state, loser if differs else None)
+    vector = _union(known.version.vector, incoming.version.vector)
+    state = TagState(winner.descriptor, winner.version._replace(vector=vector))
+    if state == known:
+        return Merge(Outcome.SEEN, known, None)
+    if state == incoming:
+        return Merge(Outcome.APPLIED, incoming, None)
+    conflict = loser.descriptor != winner.descriptor and not _had_seen(winner, loser)
+    return Merge(Outcome.WON if wins else Outcome.LOST, state, loser if conflict else None)
 
 
-def _rank(state: TagState) -> tuple[int, str, str]:
-    digest = state.descriptor.digest if state.descriptor else ""
-    return state.version.stamp, state.version.source, digest
+def onward(merged: Merge, incoming: TagState, via: Sequence[str], here: str, neighbours: Iterable[str]) -> Onward:
+    """Who is to be sent `merged.state` after `incoming` arrived at the site `here` by way of `via`.
+
+    Growth is passed on to those it has not come through. A merge of two states is known to nobody else yet. Whoever
+    sent what is out of date is told what holds, for it may have missed it.
+    """
+    if merged.outcome is Outcome.APPLIED:
+        return Onward(tuple(site for site in neighbours if site not in via), (*via, here))
+    if merged.outcome is not Outcome.SEEN:
+        return Onward(tuple(neighbours), (here,))
+    behind = via[-1:] if merged.state != incoming else ()
+    return Onward(tuple(site for site in neighbours if site in behind), (here,))
 
 
-def _covers(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
-    """Whether all writes of the other are part of this one."""
-    return all(one.get(source, 0) >= count for source, count in other.items())
+def _rank(state: TagState) -> tuple[int, str, str, str, int]:
+    """Total over all states, so that even two writes with the same stamp and source have one winner."""
+    value = state.descriptor
+    named = (str(value.digest), value.media_type, value.size) if value else ("", "", 0)
+    return state.version.stamp, state.version.source, *named
+
+
+def _had_seen(winner: TagState, loser: TagState) -> bool:
+    """Whether the write that `loser` shows is part of what `winner` came from."""
+    writer = loser.version.source
+    return winner.version.vector.get(writer, 0) >= loser.version.vector[writer]
 
 
 def _union(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {source: max(one.get(source, 0), other.get(source, 0)) for source in sorted({*one, *other})}
+    return {source: max(one.get(source, 0), other.get(source, 0)) for source in {**one, **other}}
