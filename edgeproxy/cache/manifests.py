@@ -88,7 +88,7 @@ class Manifests:
     async def put(self, reference: Reference, body: bytes, declared: str, claim: Claim | None = None) -> Accepted:
         """Store and show a manifest, its tag last, unless that names something newer. It stays until it is deleted.
 
-        Raises `ManifestMalformed`, `DigestInvalid`, `ManifestBlobUnknown`, `InsufficientStorage`, `UpstreamTimeout`; and
+        Raises `ManifestMalformed`, `DigestInvalid`, `ManifestBlobUnknown`, `InsufficientStorage`, `UpstreamTimeout`, or
         `RequestInvalid` for a claim that cannot be true.
         """
         repository = reference.repository

@@ -133,12 +133,10 @@ class Pushed:
         """Forget a tag; `None` where there is none, and none was ever written here. `via` where another site did it."""
 
         def act(rows: Rows) -> Published | None:
-            if rows.get(tag_key(tag)) is None and state_in(rows, tag) is None:
-                return None
             before = state_in(rows, tag)
-            if before is None and via is None:  # a copy of upstream's, of which nobody else has to hear
-                rows.delete(tag_key(tag))
-                return Published()
+            if via is None and (before is None or before.descriptor is None):
+                # A copy of upstream's at most, of which nobody else has to hear.
+                return Published() if rows.delete(tag_key(tag)) else None
             state, news = _name(rows, tag, decide, now)
             if news and self._journal:
                 put_event(rows, Event(tag.repository, tag.name, None, "", None, None, 0, now, via() if via else ()))

@@ -33,9 +33,7 @@ async def test_a_manifest_is_published_with_all_it_needs_or_not_at_all(store: Di
     await keep(store, MANIFEST)
     assert (await pushed.publish(new, clock.now())).lacking == new.children
     await keep(store, LAYER)
-    assert (
-        await pushed.publish(new, clock.now())
-    ).lacking == new.children  # here, but not shown
+    assert (await pushed.publish(new, clock.now())).lacking == new.children  # here, but not shown
     held = store.catalog.held(new.descriptor.digest)
     assert (store.catalog.tag(TAG), store.catalog.seen(HERE), held and held.pinned) == (None, None, False)
     assert pushed.referrers(Pinned(HERE, SUBJECT)) == []
