@@ -23,9 +23,10 @@ from edgeproxy.access.verifier import KeysInvalid, read_certificates, read_key_s
 from edgeproxy.lines import line_of
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
-from edgeproxy.registries import RegistryConfig, UpstreamConfig
+from edgeproxy.registries import RegistryConfig, TargetConfig, UpstreamConfig
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid
 from edgeproxy.remote.windows import Terms
+from edgeproxy.replication import ReplicationConfig
 from edgeproxy.sections import AccessConfig, AuthConfig, ConfigError, LimitsConfig, Section, TlsConfig
 from edgeproxy.tls import server_context
 from edgeproxy.units import Address, Duration, Rate, Share, Size, TimeWindow
@@ -98,6 +99,8 @@ class Config(Section):
     access: tuple[AccessConfig, ...] = ()
     fetch: FetchConfig = FetchConfig()
     limits: LimitsConfig = LimitsConfig()
+    target: tuple[TargetConfig, ...] = ()
+    replication: tuple[ReplicationConfig, ...] = ()
 
     @field_validator("log_level")
     @classmethod
@@ -127,6 +130,21 @@ class Config(Section):
         if sum(registry.default for registry in found.values()) > 1:
             raise ValueError("more than one registry says default = true: keep one")
         return found
+
+    @model_validator(mode="after")
+    def _check_targets(self) -> Self:
+        names = [target.name for target in self.target]
+        for kind, given in (("target", names), ("replication", [each.name for each in self.replication])):
+            twice = next((name for name in given if given.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{kind}: {twice!r} is there twice: give one of them another name")
+        for policy in self.replication:
+            for name in policy.targets:
+                if name not in names:
+                    raise ValueError(
+                        f"replication {policy.name}: no [[target]] is called {name!r}{_nearest(name, names)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _check_who(self) -> Self:
@@ -170,7 +188,8 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Config:
 
 
 def _check_surroundings(config: Config, file: Path | None, environment: Mapping[str, str]) -> None:
-    secrets = {each.password_env for registry in config.registry.values() for each in registry.upstream}
+    remotes = [*config.target, *(each for registry in config.registry.values() for each in registry.upstream)]
+    secrets = {each.password_env for each in remotes}
     for variable in environment:
         if variable.startswith("EDGEPROXY_") and variable not in (*_ENVIRONMENT, "EDGEPROXY_CONFIG", *secrets):
             raise ConfigError(f"unknown variable {variable}{_nearest(variable, [*_ENVIRONMENT, 'EDGEPROXY_CONFIG'])}")
@@ -184,12 +203,16 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
             server_context(encryption)
     except CertificateInvalid as error:
         raise ConfigError(f"{file}: tls.{error}") from error
-    for name, registry in config.registry.items():
-        for number, upstream in enumerate(registry.upstream):
-            try:
-                upstream.check_files(environment)
-            except ConfigError as error:
-                raise ConfigError(f"{file}: registry.{name}.upstream.{number}: {error}") from error
+    named = [
+        (f"registry.{name}.upstream.{number}", upstream)
+        for name, registry in config.registry.items()
+        for number, upstream in enumerate(registry.upstream)
+    ]
+    for key, remote in [*named, *((f"target.{each.name}", each) for each in config.target)]:
+        try:
+            remote.check_files(environment)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {key}: {error}") from error
 
 
 def _check_logins(auth: AuthConfig, file: Path | None) -> None:

@@ -23,12 +23,11 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReplicationPolicy:
-    """`targets` are pushed to; or what `source`, a registry, has is brought here."""
+    """What passes the chain goes to the targets."""
 
     name: str
     chain: Chain
     targets: tuple[str, ...] = ()
-    source: str = ""
     on_event: bool = True
     schedule: Schedule | None = None
     deletions: bool = False

@@ -1,7 +1,7 @@
 """When a policy is due: a cron expression of five fields, in the site's own time. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from cronsim import CronSim, CronSimError
 
@@ -27,9 +27,9 @@ class Schedule:
             raise ScheduleInvalid(f"{text!r} is never due: there is no such day") from None
         return cls(text)
 
-    def following(self, after: float, zone: tzinfo) -> float:
-        """The first time it is due after that; both in seconds since the epoch."""
-        start = datetime.fromtimestamp(after, zone)
+    def following(self, after: float, zone: tzinfo | None = None) -> float:
+        """The first time it is due after that, by the clocks of the zone, else of the site; seconds since the epoch."""
+        start = datetime.fromtimestamp(after, UTC).astimezone(zone)
         return next(CronSim(self.text, start)).timestamp()
 
     def __str__(self) -> str:
