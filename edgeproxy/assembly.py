@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from functools import cache, partial
 
 from aiohttp import ClientSession
@@ -14,17 +15,20 @@ from edgeproxy.api.challenge import Challenges
 from edgeproxy.cache.eviction import Limits
 from edgeproxy.cache.uploads import UploadLimits
 from edgeproxy.config import Config
-from edgeproxy.interfaces import Clock
+from edgeproxy.interfaces import Clock, Link
 from edgeproxy.listener import CannotStart
 from edgeproxy.metrics import Traffic
-from edgeproxy.registries import UpstreamConfig
+from edgeproxy.registries import RemoteConfig, TargetConfig, UpstreamConfig
 from edgeproxy.remote.allowance import Allowance
 from edgeproxy.remote.budget import Budget
 from edgeproxy.remote.docker_config import docker_config, server_of
 from edgeproxy.remote.logins import Login, Source, given
 from edgeproxy.remote.measured import Measured
+from edgeproxy.remote.peer import RegistryPeer
 from edgeproxy.remote.programs import command, credential_helper
+from edgeproxy.remote.pushing import Address, Pushing
 from edgeproxy.remote.registry import Registry, Timeouts
+from edgeproxy.remote.tokens import Tokens
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
 from edgeproxy.sections import TokenConfig
 from edgeproxy.store.disk import DiskStore, once
@@ -99,10 +103,32 @@ def challenges(config: Config) -> Challenges:
 
 def budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:
     settings = [upstream for registry in config.registry.values() for upstream in registry.upstream]
-    return Budget(config.link.terms(), {each.place: each.terms() for each in settings}, clock, traffic)
+    terms = {each.place: each.terms() for each in settings} | {each.name: each.terms() for each in config.target}
+    return Budget(config.link.terms(), terms, clock, traffic)
 
 
-def _source(upstream: UpstreamConfig) -> Source | None:
+def peers(
+    config: Config, session: ClientSession, name: str, clock: Clock, link: Link, threads: Executor
+) -> list[RegistryPeer]:
+    """`name`: this proxy's own; `threads` compress what is sent."""
+    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
+    proxies, contexts = Proxies(os.environ), cache(tls)
+
+    def address(target: TargetConfig, text: str) -> Address:
+        url = URL(text)
+        transport = Transport(session, url, proxies, *_contexts(target, contexts))
+        source = _source(target)
+        return Address(url, transport, Tokens(transport, url, Login(source) if source else None, timeouts.first_byte))
+
+    return [
+        RegistryPeer(
+            Pushing(target.name, [address(target, url) for url in target.urls], name, timeouts, clock), link, threads
+        )
+        for target in config.target
+    ]
+
+
+def _source(upstream: RemoteConfig) -> Source | None:
     """Where the login of an upstream comes from."""
     if upstream.docker_config is not None:
         return docker_config(upstream.docker_config, upstream.host)
@@ -113,7 +139,7 @@ def _source(upstream: UpstreamConfig) -> Source | None:
     return given(upstream.username, partial(upstream.secret, os.environ)) if upstream.username else None
 
 
-def _contexts(upstream: UpstreamConfig, made: Callable[..., ssl.SSLContext]) -> Sequence[ssl.SSLContext | None]:
+def _contexts(upstream: RemoteConfig, made: Callable[..., ssl.SSLContext]) -> Sequence[ssl.SSLContext | None]:
     """What others are verified by, and what we show to the upstream's owner as well. Raises `CannotStart`."""
     try:
         trusting = made(upstream.ca_file) if upstream.ca_file else None

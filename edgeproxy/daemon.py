@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,14 +32,18 @@ from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.rules import Rule, Rules
+from edgeproxy.cache.shipments import Shipments
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
+from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.replicate import Replication
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
+from edgeproxy.jobs.targets import Target
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
@@ -47,6 +52,7 @@ from edgeproxy.remote.registry import Registry
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.store.outbox import Outbox
 from edgeproxy.store.pushed import Pushed
 from edgeproxy.store.written import Written
 
@@ -54,6 +60,8 @@ log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
 _CHECKS = 2
 """Passwords that are checked at the same time."""
+_PACKERS = 2
+"""Chunks that are compressed at the same time."""
 
 
 class Daemon:
@@ -70,7 +78,11 @@ class Daemon:
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
         self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
+        self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
+        self.written, outbox = Written(self.catalog), Outbox(self.catalog)
+        backlog = Backlog(outbox, clock, random.random)
+        self.replication = Replication(outbox, backlog, self.written, clock, supervisor.spawn, traffic)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -94,17 +106,25 @@ class Daemon:
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
         challenges = assembly.challenges(config)
-        site = Site(self.layout.name, Written(catalog), admission, room.left)
+        site = Site(self.layout.name, self.written, admission, room.left)
         callers, name = self.callers, self.layout.name
         pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, site, name)
-        pushed = Pushed(catalog)
+        pushed = Pushed(catalog, journal=bool(config.replication))
         self.uploads = Uploads(assembly.upload_limits(config), self.store, pushed, room, clock, self._traffic)
-        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)
+        announcer = self.replication if config.replication else None
+        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience, announcer)
+        self._replicate(config, library)
         push = Push(self.uploads, manifests, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
+
+    def _replicate(self, config: Config, library: Library) -> None:
+        peers = assembly.peers(config, self._session, self.layout.name, self.clock, self.budget, self._packers)
+        targets = [Target(peer, self.clock, random.random) for peer in peers]
+        shipments = Shipments(library, self.store, self.written, self.layout.name)
+        self.replication.configure([each.policy() for each in config.replication], targets, shipments)
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)
@@ -114,6 +134,7 @@ class Daemon:
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
+            Job("replicate", self.replication.step, every=1.0, delay=1.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
         ]
 
@@ -130,6 +151,7 @@ class Daemon:
         await self.accesses.carry_over()
         await self.store.close()
         await self.catalog.close()
+        self._packers.shutdown(wait=False, cancel_futures=True)
         self._checks.shutdown(wait=False, cancel_futures=True)
 
     async def allow_operator(self, authorization: str) -> None:

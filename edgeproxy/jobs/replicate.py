@@ -51,7 +51,6 @@ class Replication:
         self,
         outbox: Outbox,
         backlog: Backlog,
-        shipments: Shipments,
         written: Written,
         clock: Clock,
         spawn: Spawn,
@@ -59,19 +58,21 @@ class Replication:
     ) -> None:
         self._outbox = outbox
         self.backlog = backlog
-        self._shipments = shipments
         self._written = written
         self._clock = clock
         self._spawn = spawn
         self._traffic = traffic
         self.policies: Mapping[str, ReplicationPolicy] = {}
         self.targets: Mapping[str, Target] = {}
+        self._shipments: Shipments | None = None
         self._served = set[str]()
         self._routing = asyncio.Lock()
         self._ran = {key.removeprefix(_RAN): float(when) for key, when in outbox.rows(_RAN)}
         """When each schedule was followed last."""
 
-    def configure(self, policies: Iterable[ReplicationPolicy], targets: Iterable[Target]) -> None:
+    def configure(self, policies: Iterable[ReplicationPolicy], targets: Iterable[Target], shipments: Shipments) -> None:
+        """Before anything else, and again whenever the configuration changes."""
+        self._shipments = shipments
         self.policies = {policy.name: policy for policy in policies}
         self.targets = {target.peer.name: target for target in targets}
 
@@ -225,6 +226,7 @@ class Replication:
         async with free:
             if target.standing is None or not self.backlog.is_current(task):
                 return
+            assert self._shipments is not None
             reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
             try:
                 sent = await self._shipments.send(target.peer, reference, task.via, deletions=deletions)
