@@ -16,6 +16,7 @@ from edgeproxy.access.users import Users
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
+from edgeproxy.api.chunked import Chunked
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push
 from edgeproxy.api.site import Site
@@ -23,6 +24,7 @@ from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
+from edgeproxy.cache.chunks import Chunks
 from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights
@@ -114,7 +116,8 @@ class Daemon:
         announcer = self.replication if config.replication else None
         manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience, announcer)
         self._replicate(config, library)
-        push = Push(self.uploads, manifests, admission, config.timeout.idle)
+        chunked = Chunked(Chunks(self.uploads, self.store))
+        push = Push(self.uploads, chunked, manifests, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses

@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.api import fields
 from edgeproxy.api.address import Content, NewUpload, PushAsk, Upload
+from edgeproxy.api.chunked import FIELD, Chunked, held_field
 from edgeproxy.api.ranges import parse_claim
 from edgeproxy.api.receive import whole
 from edgeproxy.api.reply import Reply, reply_with_refusal
 from edgeproxy.api.site import claim_in
 from edgeproxy.cache.admission import Admission
+from edgeproxy.cache.chunks import session_of
 from edgeproxy.cache.manifests import Claim, Manifests
 from edgeproxy.cache.uploads import Body, Uploads
 from edgeproxy.interfaces import Span, TagState
@@ -37,10 +39,13 @@ class Request(NamedTuple):
 class Push:
     """Takes what clients push; knows the core but no sockets."""
 
-    def __init__(self, uploads: Uploads, manifests: Manifests, admission: Admission, idle: float) -> None:
+    def __init__(
+        self, uploads: Uploads, chunked: Chunked, manifests: Manifests, admission: Admission, idle: float
+    ) -> None:
         """`idle`: seconds that a body may take for its next bytes."""
         self.idle = idle
         self._uploads = uploads
+        self._chunked = chunked
         self._manifests = manifests
         self._admission = admission
 
@@ -51,9 +56,15 @@ class Push:
                 return await self._delete(ask, request)
             case Content():
                 return await self._manifest(ask, request)
+            case NewUpload() if FIELD in request.headers:
+                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                return await self._begin_chunked(ask, request)
             case NewUpload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 return await self._begin(ask, request)
+            case Upload() if session_of(ask.repository, ask.identity):
+                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                return await self._chunked_upload(ask, request)
             case Upload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 try:
@@ -85,6 +96,19 @@ class Push:
             return _reply(202, [], ask, repository, ask.kind)
         gone = await self._manifests.delete_tag(ask.reference, claim)
         return _reply(202 if gone.news else 200, _version(claim, gone.state), ask, repository, ask.kind)
+
+    async def _begin_chunked(self, ask: NewUpload, request: Request) -> Reply:
+        blob, held = await self._chunked.begin(ask, request.headers)
+        if held is None:
+            return _created(ask, request, blob.blob.digest)
+        location = _location(ask, request, f"blobs/uploads/{blob.identity}")
+        return _reply(202, [("Location", location), held_field(held)], ask, ask.repository)
+
+    async def _chunked_upload(self, ask: Upload, request: Request) -> Reply:
+        status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
+        if status == 201 and ask.digest is not None:
+            return _created(ask, request, ask.digest)
+        return _reply(status, about, ask, ask.repository)
 
     async def _begin(self, ask: NewUpload, request: Request) -> Reply:
         if ask.mount is not None and await self._mounted(ask, ask.mount, request.caller):

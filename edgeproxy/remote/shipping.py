@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 
 from edgeproxy.interfaces import BlobParcel, Content, Link, Urgency
 from edgeproxy.oci.chunks import LARGEST_CHUNK, read_held, write_blob
-from edgeproxy.oci.errors import DigestInvalid, RangeInvalid, Refusal, Unavailable
+from edgeproxy.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, Refusal, Unavailable
 from edgeproxy.remote.packing import Packing, read_at
 from edgeproxy.remote.pushing import Answer, Pushing
 
@@ -130,7 +130,7 @@ async def in_chunks(
             closed = await pushing.ask("PUT", with_digest(pushing.place(opened), blob.digest), blob.repository)
             pushing.check(closed, 201)
             return sent + chunks.sent
-        except RangeInvalid:  # it has lost some of it meanwhile
+        except (RangeInvalid, BlobUploadUnknown):  # it has lost some of it meanwhile
             sent += chunks.sent
             if attempt == _TRIES - 1:
                 raise
