@@ -98,12 +98,12 @@ def test_what_was_written_in_knowledge_of_all_holds_whatever_the_clocks_say(
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 @pytest.mark.parametrize("sites", [2, 3, 4, 5])
 def test_a_write_crosses_each_line_at_most_twice(topology: Topology, sites: int) -> None:
-    """Once in each direction at the worst, where two pass it on to each other at the same time."""
+    """Once in each direction at the worst, where two pass it on to each other; from a hub nothing comes back."""
     world = World(topology, [0] * sites)
     world.write("edge-1", "1.0", VALUES[0])
     world.quiesce()
     assert_converged(world)
-    assert world.deliveries <= 2 * len(world.links)
+    assert world.deliveries <= (1 if topology == "hub" else 2) * len(world.links)
     assert [len(site.applied) for site in world.sites.values()].count(1) == sites - 1
 
 
