@@ -1,5 +1,6 @@
 """Sections of the configuration that say what goes to which sites."""
 
+from functools import partial
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -13,9 +14,9 @@ from edgeproxy.units import Duration
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
-def _filter(value: object) -> Filter:
+def _filter(value: object, *, versions: bool = False) -> Filter:
     if isinstance(value, str):
-        return Filter.parse(value)
+        return Filter.parse(value, versions=versions)
     raise ValueError(f'{value!r} is not a filter: write a word, as in "team-*"')
 
 
@@ -23,7 +24,9 @@ def _schedule(value: object) -> Schedule:
     return Schedule.parse(str(value))
 
 
-AFilter = Annotated[Filter, BeforeValidator(_filter), PlainSerializer(str, return_type=str)]
+_AsWritten = PlainSerializer(lambda word: word.text, return_type=str)
+AFilter = Annotated[Filter, BeforeValidator(_filter), _AsWritten]
+TagFilter = Annotated[Filter, BeforeValidator(partial(_filter, versions=True)), _AsWritten]
 ASchedule = Annotated[Schedule, BeforeValidator(_schedule), PlainSerializer(str, return_type=str)]
 
 
@@ -32,7 +35,7 @@ class ReplicationConfig(Section):
     targets: tuple[str, ...] = ()
     projects: tuple[AFilter, ...] = ()
     images: tuple[AFilter, ...] = ()
-    tags: tuple[AFilter, ...] = ()
+    tags: tuple[TagFilter, ...] = ()
     media_types: tuple[AFilter, ...] = ()
     artifact_types: tuple[AFilter, ...] = ()
     events: bool = True

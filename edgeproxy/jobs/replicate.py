@@ -152,7 +152,7 @@ class Replication:
         """Find what a target lacks, whatever happened meanwhile; how much that is. Raises its `Refusal`."""
         found = []
         for repository in self._written.repositories():
-            if policy.chain.includes(repository):
+            if policy.chain.covers(repository):
                 found += await self._lacking(policy, target, repository)
         await self.backlog.add(found, trigger)
         return len(found)
@@ -194,7 +194,7 @@ class Replication:
                 size=0,
                 via=(),
             )
-            for name in differences(ours, theirs, deletions=policy.deletions)
+            for name in differences(ours, theirs, policy.deletions)
         ]
 
     # from tasks to targets
@@ -250,7 +250,7 @@ class Replication:
         """One that is pushed to it."""
         policies = self._policies_of(target)
         for repository in self._written.repositories():
-            if any(policy.chain.includes(repository) for policy in policies):
+            if any(policy.chain.covers(repository) for policy in policies):
                 return repository
         return None
 

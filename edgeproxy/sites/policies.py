@@ -1,6 +1,6 @@
 """Replication policies: what is to go where, when, and who waits for it. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from edgeproxy.oci.reference import Repository
@@ -38,7 +38,8 @@ class ReplicationPolicy:
     def wants(self, change: Change) -> bool:
         """Deletions have no type to go by."""
         if change.deleted:
-            return self.deletions and self.chain.names(change.repository, change.tag)
+            untyped = replace(self.chain, media_types=(), artifact_types=())
+            return self.deletions and untyped.passes(change.repository, change.tag, "", None)
         return self.chain.passes(change.repository, change.tag, change.media_type, change.artifact_type)
 
 
