@@ -42,18 +42,21 @@ class Schedule:
             raise CronInvalid(f"{text!r}: no day-of-month of these months is ever due: write a day that they have")
         return cls(text)
 
-    def following(self, after: float, zone: tzinfo) -> float:
-        """The first time later than `after` that is due by the clocks of `zone`; both in seconds since the epoch.
+    def following(self, after: float, zone: tzinfo | None = None) -> float:
+        """The first time later than `after` that is due by the clocks of `zone`, else of the site; epoch seconds.
 
         A time that the clocks leave out in spring is due when they go on; one that they show twice in autumn is due
-        once, unless hours or minutes are `*`. Infinite where nothing is due within 50 years.
+        once, unless hours or minutes are `*` and the zone is given. Infinite where nothing is due within 50 years.
         """
         moments = _moments(self.text, datetime.fromtimestamp(after, zone))
         return next(dropwhile(lambda moment: moment <= after, map(datetime.timestamp, moments)), inf)
 
-    def due(self, last: float, now: float, zone: tzinfo) -> bool:
+    def due(self, last: float, now: float, zone: tzinfo | None = None) -> bool:
         """Whether it has become due since `last`: once, however often that was."""
         return self.following(last, zone) <= now
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def _is_field(name: str, word: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which of two states of a tag holds, and who is to hear of it: the same everywhere, in whatever order states arrive.
+"""Which of two states of a tag holds, and who is to hear of it: the same everywhere, in whatever order they come. Pure.
 
 A state is a join of two parts that only grow: the greatest write, and the count of all writes that went into it.
 """

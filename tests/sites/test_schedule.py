@@ -1,5 +1,9 @@
 """Schedules: due when their five fields say so, whatever the clocks of the zone do."""
 
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from math import inf
 from zoneinfo import ZoneInfo
@@ -19,6 +23,19 @@ MINUTES = st.one_of(st.just("*"), st.integers(0, 59).map(str), st.sampled_from([
 HOURS = st.one_of(st.just("*"), st.integers(0, 23).map(str), st.sampled_from(["*/6", "1-3"]))
 WEEKDAYS = st.sampled_from(["*", "0", "7", "1-5", "SAT"])
 SIMPLE = st.tuples(MINUTES, HOURS, st.just("*"), st.just("*"), WEEKDAYS)
+
+
+@contextmanager
+def local(zone: str) -> Iterator[None]:
+    """The site's own zone is the process's."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = zone
+    time.tzset()
+    try:
+        yield
+    finally:
+        os.environ.pop("TZ") if before is None else os.environ.update(TZ=before)
+        time.tzset()
 
 
 def at(text: str, zone: tzinfo = UTC) -> float:
@@ -77,6 +94,21 @@ def test_what_clocks_leave_out_is_due_when_they_go_on_and_what_they_show_twice_o
     assert twice.following(at("2026-10-25 01:10"), zone) == at("2026-10-26 01:30")
 
 
+@given(SIMPLE, st.integers(0, 2 * DAY), st.sampled_from(["2026-03-28", "2026-10-24", "2026-07-01"]))
+def test_without_a_zone_the_clocks_are_those_of_the_site(words: tuple[str, ...], start: int, day: str) -> None:
+    schedule = Schedule.parse(" ".join(words))
+    with local("Europe/Berlin"):
+        first = at(day) + start
+        assert first < schedule.following(first)
+        if day == "2026-07-01":
+            assert schedule.following(first) == schedule.following(first, BERLIN)
+
+
+def test_after_a_change_of_clocks_the_hour_is_the_new_one() -> None:
+    with local("Europe/Berlin"):
+        assert Schedule.parse("0 4 * * *").following(at("2026-03-28 12:00")) == at("2026-03-29 02:00")
+
+
 def test_days_are_those_of_the_zone() -> None:
     assert Schedule.parse("0 0 L * *").following(at("2026-02-01"), UTC) == at("2026-02-28")
     west = timezone(timedelta(hours=-8))
@@ -122,3 +154,4 @@ def test_whatever_is_written_is_a_schedule_or_refused(text: str) -> None:
     except CronInvalid:
         return
     assert 0 < schedule.following(0, UTC) < inf
+    assert str(schedule) == text
