@@ -33,6 +33,7 @@ from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
+from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import UploadLimits, Uploads
@@ -106,11 +107,14 @@ class Daemon:
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
         challenges = _challenges(config)
-        pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
+        pull = Pull(
+            addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name, room.spare
+        )
         pushed = Pushed(catalog)
         self.uploads = Uploads(_upload_limits(config), self.store, pushed, room, clock, self._traffic)
         manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)
-        push = Push(self.uploads, manifests, admission, config.timeout.idle)
+        removals = Removals(self.store, pushed, clock, self._traffic)
+        push = Push(self.uploads, manifests, removals, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses

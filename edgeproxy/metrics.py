@@ -40,6 +40,9 @@ class Traffic:
     """Bytes that the link's budget let pass, by urgency."""
     waited_for_link: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds that bytes waited for the link's budget, by urgency."""
+    replicated: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Writes of other sites, by what became of them."""
+    conflicts: int = 0
     evictions: int = 0
     mismatches: int = 0
     failed_tasks: int = 0
@@ -103,6 +106,10 @@ class Metrics:
         yield _counter("edgeproxy_link_bytes", "Bytes that the link let pass.", ["urgency"], admitted)
         waited = {(urgency,): seconds for urgency, seconds in traffic.waited_for_link.items()}
         yield _counter("edgeproxy_link_wait_seconds", "Seconds that bytes waited for the link.", ["urgency"], waited)
+        replicated = {(outcome,): count for outcome, count in traffic.replicated.items()}
+        yield _counter("edgeproxy_replication_received", "Writes of other sites.", ["outcome"], replicated)
+        conflicts = {(): traffic.conflicts}
+        yield _counter("edgeproxy_replication_conflicts", "Tags that two sites wrote at once.", [], conflicts)
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
         yield _counter(
             "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}

@@ -8,17 +8,20 @@ from urllib.parse import urlencode
 from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.api import fields
 from edgeproxy.api.address import Content, NewUpload, PushAsk, Upload
+from edgeproxy.api.between import VERSION, said_of
 from edgeproxy.api.ranges import parse_claim
 from edgeproxy.api.receive import whole
 from edgeproxy.api.reply import Reply, reply_with_refusal
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.manifests import Manifests
+from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.uploads import Body, Uploads
+from edgeproxy.cache.writes import Said
 from edgeproxy.interfaces import Span
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import DigestInvalid, RangeInvalid, Refusal
+from edgeproxy.oci.errors import Denied, DigestInvalid, RangeInvalid, Refusal
 from edgeproxy.oci.manifest import LARGEST_MANIFEST
-from edgeproxy.oci.reference import Pinned, Repository, path_of
+from edgeproxy.oci.reference import Pinned, Repository, Tag, path_of
 
 _CAME_BY = (("Cache-Status", "edgeproxy; detail=pushed"),)
 
@@ -36,20 +39,25 @@ class Request(NamedTuple):
 class Push:
     """Takes what clients push; knows the core but no sockets."""
 
-    def __init__(self, uploads: Uploads, manifests: Manifests, admission: Admission, idle: float) -> None:
+    def __init__(
+        self, uploads: Uploads, manifests: Manifests, removals: Removals, admission: Admission, idle: float
+    ) -> None:
         """`idle`: seconds that a body may take for its next bytes."""
         self.idle = idle
         self._uploads = uploads
         self._manifests = manifests
+        self._removals = removals
         self._admission = admission
 
     async def answer(self, ask: PushAsk, request: Request) -> Reply:
         """Raises the `Refusal` that says why it is not taken."""
         match ask:
+            case Content() if request.method == "DELETE":
+                await self._admit(ask, request.caller, Role.REPLICATOR)
+                return await self._removal(ask, said_of(request.headers))
             case Content():
-                path = path_of("manifests", ask.reference)
-                await self._admission.admit(request.caller, ask.reference.repository, path, Role.PUSHER)
-                return await self._manifest(ask, request)
+                await self._admit(ask, request.caller, Role.PUSHER)
+                return await self._manifest(ask, request, await self._said(ask, request))
             case NewUpload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 return await self._begin(ask, request)
@@ -63,14 +71,45 @@ class Push:
             case _:
                 assert_never(ask)
 
-    async def _manifest(self, ask: Content, request: Request) -> Reply:
+    async def _admit(self, ask: Content, caller: Caller, role: Role) -> None:
+        await self._admission.admit(caller, ask.reference.repository, path_of(ask.kind, ask.reference), role)
+
+    async def _said(self, ask: Content, request: Request) -> Said | None:
+        """What another site says of the write. Raises `Denied` where it is none of a site's, `RequestInvalid`."""
+        said = said_of(request.headers)
+        if said is not None:
+            try:
+                await self._admit(ask, request.caller, Role.REPLICATOR)
+            except Denied as refusal:
+                message = f"{VERSION} and Edgeproxy-Via take the role replicator: {refusal.message}"
+                raise Denied(message, refusal.reason) from refusal
+        return said
+
+    async def _manifest(self, ask: Content, request: Request, said: Said | None) -> Reply:
         body = await whole(request.body, LARGEST_MANIFEST, "a manifest")
-        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""))
+        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""), said)
         digest = new.descriptor.digest
         about = [("Location", _location(ask, request, f"manifests/{digest}")), ("Docker-Content-Digest", digest)]
         if new.subject is not None:
             about.append(("OCI-Subject", new.subject))
-        return _reply(201, about, ask, new.repository, "manifests")
+        if said is not None and new.version is not None:
+            about.append((VERSION, str(new.version)))
+        return _reply(201 if new.news else 200, about, ask, ask.reference.repository, "manifests")
+
+    async def _removal(self, ask: Content, said: Said | None) -> Reply:
+        """Distribution-spec, spec.md#content-management."""
+        reference, status = ask.reference, 202
+        about: list[fields.Field] = []
+        if isinstance(reference, Tag):
+            done = await self._removals.tag(reference, said)
+            if said is not None and done.version is not None:
+                status = 202 if done.news else 200
+                about.append((VERSION, str(done.version)))
+        elif ask.kind == "manifests":
+            await self._removals.manifest(reference, said)
+        else:
+            await self._removals.blob(reference)
+        return _reply(status, about, ask, reference.repository, ask.kind)
 
     async def _begin(self, ask: NewUpload, request: Request) -> Reply:
         if ask.mount is not None and await self._mounted(ask, ask.mount, request.caller):

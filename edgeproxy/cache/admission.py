@@ -81,6 +81,16 @@ class Admission:
         if self._logins and (caller.trouble or (guarded and caller is NOBODY)):
             raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in", "login")
 
+    def replicates(self, caller: Caller) -> bool:
+        """Whether the caller is another site, as far as rules or its token say so of any repository."""
+        grants = caller.identity.grants
+        if grants is not None:
+            return any(grant.role is Role.REPLICATOR for grant in grants)
+        return any(
+            binding.role >= Role.REPLICATOR and not binding.deny and binding.subjects.include(caller.identity)
+            for binding in self._bindings
+        )
+
     def operate(self, caller: Caller) -> None:
         """Raises `Unauthorized` or `Denied` for who is no operator."""
         verdict = decide(caller.identity, Role.OPERATOR, "", Visibility.PRIVATE, False, self._bindings)

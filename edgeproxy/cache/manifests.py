@@ -3,18 +3,31 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.uploads import refused, written
+from edgeproxy.cache.writes import Said, Write, check
 from edgeproxy.interfaces import Clock, Urgency
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestInvalid, ManifestBlobUnknown, Refusal, UpstreamTimeout
 from edgeproxy.oci.manifest import Child, Descriptor, children, pushed
+from edgeproxy.oci.manifest import Pushed as Manifest
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.oci.version import Version
 from edgeproxy.store.disk import DiskStore
 from edgeproxy.store.pushed import Publication, Pushed
+
+
+class Taken(NamedTuple):
+    """`news` is False where another site's write to a tag was known already; `version` is the tag's now."""
+
+    descriptor: Descriptor
+    subject: Digest | None
+    news: bool = True
+    version: Version | None = None
 
 
 class Manifests:
@@ -36,28 +49,41 @@ class Manifests:
         self._clock = clock
         self._traffic = traffic
         self._patience = patience
+        self._source = store.layout.name
 
-    async def put(self, reference: Reference, body: bytes, declared: str) -> Publication:
+    async def put(self, reference: Reference, body: bytes, declared: str, said: Said | None = None) -> Taken:
         """Store and show a manifest, its tag last. It stays until it is deleted.
 
-        Raises `ManifestMalformed`, `DigestInvalid`, `ManifestBlobUnknown`, `InsufficientStorage`.
+        `said`: another site passes it on. Then its tag may stay as it is, where something newer holds.
+        Raises `ManifestMalformed`, `DigestInvalid`, `ManifestBlobUnknown`, `InsufficientStorage`, `RequestInvalid`.
         """
-        repository = reference.repository
-        self._traffic.pushed[repository.registry] += len(body)
+        if said is not None and said.version is not None:
+            check(said.version, self._clock.now())
+        self._traffic.pushed[reference.repository.registry] += len(body)
         manifest = pushed(body, declared)
-        tag = reference if isinstance(reference, Tag) else None
-        digest = Digest.of(body) if isinstance(reference, Tag) else reference.digest
-        if Digest.of(body, digest.algorithm) != digest:
-            raise DigestInvalid(f"the {len(body)} bytes that were sent are not {digest}")
-        descriptor = Descriptor(manifest.media_type, digest, len(body))
-        listed = {"mediaType": descriptor.media_type, "digest": digest, "size": len(body), **manifest.about}
-        new = Publication(repository, descriptor, manifest.children, tag, manifest.subject, listed)
+        descriptor = Descriptor(manifest.media_type, _digest(reference, body), len(body))
         with refused():
-            await self._bring(repository, await self._rows.lacking(repository, new.children))
-            await self._keep(digest, body)
-            for child in await self._rows.publish(new, self._clock.now()):
-                raise _lacks(repository, child)
-        return new
+            await self._bring(reference.repository, await self._rows.lacking(reference.repository, manifest.children))
+            await self._keep(descriptor.digest, body)
+            return await self._publish(reference, descriptor, manifest, said)
+
+    async def _publish(
+        self, reference: Reference, descriptor: Descriptor, manifest: Manifest, said: Said | None
+    ) -> Taken:
+        now, repository = self._clock.now(), reference.repository
+        tag = reference if isinstance(reference, Tag) else None
+        media_type, digest, size = descriptor
+        listed = {"mediaType": media_type, "digest": digest, "size": size, **manifest.about}
+        write = Write(descriptor, self._source, now, said)
+        via = (*(said.via if said else ()), self._source)
+        new = Publication(repository, descriptor, manifest.children, tag, manifest.subject, listed, write, via)
+        done = await self._rows.publish(new, now)
+        for child in done.lacking:
+            raise _lacks(repository, child)
+        if tag is None:
+            return Taken(descriptor, manifest.subject)
+        write.count(tag, self._traffic)
+        return Taken(descriptor, manifest.subject, done.news, done.holds.version if done.holds else None)
 
     async def _bring(self, repository: Repository, lacking: Sequence[Child]) -> None:
         """A client does not upload what upstream has in this repository already: it asked for that, and was told."""
@@ -82,6 +108,15 @@ class Manifests:
                     await writer.commit([child.descriptor.digest for child in children(body)])
             finally:
                 await writer.close(keep=False)
+
+
+def _digest(reference: Reference, body: bytes) -> Digest:
+    """Raises `DigestInvalid` where the body is not what the reference says."""
+    if isinstance(reference, Tag):
+        return Digest.of(body)
+    if Digest.of(body, reference.digest.algorithm) != reference.digest:
+        raise DigestInvalid(f"the {len(body)} bytes that were sent are not {reference.digest}")
+    return reference.digest
 
 
 def _lacks(repository: Repository, child: Child) -> ManifestBlobUnknown:

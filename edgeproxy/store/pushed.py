@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgeproxy.interfaces import Held
+from edgeproxy.interfaces import Held, TagState
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Child, Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -20,7 +20,10 @@ from edgeproxy.store.catalog import (
     put_tag,
     tag_record,
 )
+from edgeproxy.store.outbox import News, note
+from edgeproxy.store.removal import Removal, TagFate, keep, remove_blob, remove_manifest, remove_tag, told
 from edgeproxy.store.rows import Rows
+from edgeproxy.store.versions import Extent, Merge, known_state, put_state
 
 
 class Publication(NamedTuple):
@@ -32,13 +35,32 @@ class Publication(NamedTuple):
     tag: Tag | None
     subject: Digest | None
     referrer: Mapping[str, Any]
+    merge: Merge
+    """What it makes of its tag."""
+    via: tuple[str, ...] = ()
+    """As in `store.outbox.News`, where there is no tag."""
+
+    @property
+    def extent(self) -> Extent:
+        size = self.descriptor.size + sum(child.descriptor.size for child in self.children)
+        return Extent(self.referrer.get("artifactType"), size)
+
+
+class Published(NamedTuple):
+    """Where something is `lacking`, nothing was done. `holds` is what the tag's state is now."""
+
+    lacking: Sequence[Child]
+    news: bool = False
+    holds: TagState | None = None
 
 
 class Pushed:
     """Writes are transactions, and raise `StoreFull`."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, journal: bool = False) -> None:
+        """`journal`: whether somebody reads the events of `store.outbox`; else none are written."""
         self._catalog = catalog
+        self._journal = journal
 
     def tags(self, repository: Repository) -> list[str]:
         prefix = f"tag/{repository} "
@@ -46,8 +68,8 @@ class Pushed:
 
     def referrers(self, subject: Pinned) -> list[Mapping[str, Any]]:
         """The descriptors of what was pushed with this subject."""
-        rows = self._catalog.scan(f"refers/{subject.digest}/{subject.repository} ")
-        return [json.loads(value) for _, value in rows]
+        prefix = f"refers/{subject.digest}/{subject.repository} "
+        return [json.loads(value) for key, value in self._catalog.scan(prefix) if self._shows(subject, key, prefix)]
 
     def kept(self, now: float) -> set[Digest]:
         """What waits for its manifest, and is not to be evicted."""
@@ -74,20 +96,33 @@ class Pushed:
         """Those that this repository does not show, or that are not here."""
         return await self._catalog.change(lambda rows: _lacking(rows, repository, children))
 
-    async def publish(self, new: Publication, now: float) -> list[Child]:
-        """Show a manifest that is stored, and pin it. Where something is lacking by now, that, and nothing is done."""
+    async def publish(self, new: Publication, now: float) -> Published:
+        """Show a manifest that is stored, keep it, and have its tag name it unless another state of that holds."""
 
-        def act(rows: Rows) -> list[Child]:
-            own = Child("manifests", new.descriptor)
+        def act(rows: Rows) -> Published:
             value = rows.get(f"blob/{new.descriptor.digest}")
             if value is None:
-                return [own]
+                return Published([Child("manifests", new.descriptor)])
             lacking = _lacking(rows, new.repository, new.children)
-            if not lacking:
-                _publish(rows, new, held_of(new.descriptor.digest, value), now)
-            return lacking
+            if lacking:
+                return Published(lacking)
+            held = held_of(new.descriptor.digest, value)
+            if new.tag is None:
+                return _publish(rows, new, held, now, self._journal)
+            return _publish_tag(rows, new, new.tag, held, now, self._journal)
 
         return await self._catalog.change(act)
+
+    async def remove_tag(self, tag: Tag, removal: Removal) -> TagFate:
+        return await self._catalog.change(lambda rows: remove_tag(rows, tag, removal, self._journal))
+
+    async def remove_manifest(self, pinned: Pinned, removal: Removal) -> bool:
+        """False where its repository does not show it."""
+        return await self._catalog.change(lambda rows: remove_manifest(rows, pinned, removal, self._journal))
+
+    async def remove_blob(self, pinned: Pinned, now: float) -> bool:
+        """False where its repository does not show it."""
+        return await self._catalog.change(lambda rows: remove_blob(rows, pinned, now))
 
     async def forget_kept(self, now: float) -> None:
         """Drop the rows of what has waited long enough."""
@@ -98,6 +133,11 @@ class Pushed:
                     rows.delete(key)
 
         await self._catalog.change(act)
+
+    def _shows(self, subject: Pinned, key: str, prefix: str) -> bool:
+        """Whether a referrer is still there: one that nobody kept may have been evicted."""
+        referrer = Pinned(subject.repository, Digest(key.removeprefix(prefix)))
+        return self._catalog.link("manifests", referrer) is not None
 
 
 def _show(rows: Rows, blob: Pinned, size: int, now: float, until: float) -> None:
@@ -121,13 +161,39 @@ def _lacking(rows: Rows, repository: Repository, children: Sequence[Child]) -> l
     return [child for child in children if not is_here(child)]
 
 
-def _publish(rows: Rows, new: Publication, held: Held, now: float) -> None:
-    """The tag last."""
+def _publish(rows: Rows, new: Publication, held: Held, now: float, journal: bool) -> Published:
+    """By digest: that is news where the repository did not keep it yet."""
+    news = _keep(rows, new, held)
+    if news and journal:
+        media_type, extent = new.descriptor.media_type, new.extent
+        note(rows, News(new.repository, None, held.digest, media_type, *extent, now, new.via))
+    return Published([], news)
+
+
+def _publish_tag(rows: Rows, new: Publication, tag: Tag, held: Held, now: float, journal: bool) -> Published:
+    """The tag and its version last. What was known to be out of date is not kept."""
+    known, extent = known_state(rows, tag)
+    change = new.merge(known)
+    holds = change.state if change else known
+    names = holds is not None and holds.descriptor is not None and holds.descriptor.digest == held.digest
+    if change is not None or names:
+        _keep(rows, new, held)
+    if names:
+        extent = new.extent
+        put_tag(rows, tag, TagRecord(new.descriptor, now, now, pushed=True))
+    if change is not None:
+        put_state(rows, tag, change.state, extent)
+        if journal:
+            note(rows, told(tag, change, extent, now))
+    return Published([], change is not None, holds)
+
+
+def _keep(rows: Rows, new: Publication, held: Held) -> bool:
+    """Show a manifest, and pin it; whether that is new."""
     _hide(rows, new.repository)
     put_held(rows, held, pinned=True)
     put_links(rows, [Link("manifests", new.repository, new.descriptor)])
     if new.subject is not None:
         key = f"refers/{new.subject}/{new.repository} {new.descriptor.digest}"
         rows.put(key, json.dumps(new.referrer))
-    if new.tag is not None:
-        put_tag(rows, new.tag, TagRecord(new.descriptor, now, now, pushed=True))
+    return keep(rows, Pinned(new.repository, held.digest))
