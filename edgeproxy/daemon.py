@@ -42,6 +42,7 @@ from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config, UpstreamConfig
 from edgeproxy.interfaces import Clock
+from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.listener import CannotStart
@@ -129,6 +130,7 @@ class Daemon:
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
+            Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=2.0),
         ]
 
     async def ready(self) -> str:
