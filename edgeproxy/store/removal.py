@@ -54,13 +54,13 @@ def remove_manifest(rows: Rows, pinned: Pinned, removal: Removal, journal: bool)
     """With its tags in its repository; False where that does not show it."""
     if rows.get(link_key("manifests", pinned)) is None:
         return False
+    was_kept = rows.get(pin_key(pinned)) is not None
     for name, pushed in list(_tags(rows, pinned)):
         tag = Tag(pinned.repository, name)
         remove_tag(rows, tag, removal._replace(forced=pushed), journal)
     if removal.subject is not None:
         rows.delete(f"refers/{removal.subject}/{pinned.repository} {pinned.digest}")
     rows.delete(f"referrers/{pinned.digest}/{pinned.repository}")
-    was_kept = rows.get(pin_key(pinned)) is not None
     release(rows, pinned)
     _hide(rows, "manifests", pinned, removal.now)
     if journal and was_kept:
