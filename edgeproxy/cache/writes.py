@@ -54,7 +54,7 @@ class Write:
         self._merged = merged = merge(known, incoming)
         if merged.outcome is Outcome.SEEN:
             return None
-        on = onward(merged, incoming, self._said.via, self._source, ())
+        on = onward(merged, self._said.via, self._source, ())
         return Change(merged.state, on.via, merged.loser is not None)
 
     def count(self, tag: Tag, traffic: Traffic) -> None:
