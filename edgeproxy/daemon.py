@@ -111,15 +111,18 @@ class Daemon:
         pull = Pull(
             addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name, room.spare
         )
-        pushed = Pushed(catalog)
-        self.uploads = Uploads(_upload_limits(config), self.store, pushed, room, clock, self._traffic)
-        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)
-        removals = Removals(self.store, pushed, clock, self._traffic)
-        push = Push(self.uploads, manifests, removals, admission, config.timeout.idle)
+        push = self._push(config, library, room)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
+
+    def _push(self, config: Config, library: Library, room: Room) -> Push:
+        store, pushed, clock, traffic = self.store, Pushed(self.catalog), self.clock, self._traffic
+        self.uploads = Uploads(_upload_limits(config), store, pushed, room, clock, traffic)
+        manifests = Manifests(store, pushed, room, library, clock, traffic, config.timeout.answer)
+        removals = Removals(store, pushed, clock, traffic)
+        return Push(self.uploads, manifests, removals, self.admission, config.timeout.idle)
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)

@@ -106,10 +106,7 @@ class Metrics:
         yield _counter("edgeproxy_link_bytes", "Bytes that the link let pass.", ["urgency"], admitted)
         waited = {(urgency,): seconds for urgency, seconds in traffic.waited_for_link.items()}
         yield _counter("edgeproxy_link_wait_seconds", "Seconds that bytes waited for the link.", ["urgency"], waited)
-        replicated = {(outcome,): count for outcome, count in traffic.replicated.items()}
-        yield _counter("edgeproxy_replication_received", "Writes of other sites.", ["outcome"], replicated)
-        conflicts = {(): traffic.conflicts}
-        yield _counter("edgeproxy_replication_conflicts", "Tags that two sites wrote at once.", [], conflicts)
+        yield from self._replication()
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
         yield _counter(
             "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}
@@ -118,6 +115,12 @@ class Metrics:
         yield self._first_byte()
         for gauge in self._gauges:
             yield _gauge(gauge)
+
+    def _replication(self) -> Iterator[Metric]:
+        replicated = {(outcome,): count for outcome, count in self._traffic.replicated.items()}
+        yield _counter("edgeproxy_replication_received", "Writes of other sites.", ["outcome"], replicated)
+        conflicts = {(): self._traffic.conflicts}
+        yield _counter("edgeproxy_replication_conflicts", "Tags that two sites wrote at once.", [], conflicts)
 
     def _first_byte(self) -> Metric:
         family = HistogramMetricFamily(
