@@ -180,7 +180,7 @@ async def restore(relays: Iterable[RecordingRelay]) -> None:
 async def arrivals(site: Edgeproxy) -> tuple[float, float, float]:
     """What other sites have sent: what was applied, what was seen before, and what was a conflict."""
     counts = [
-        await site.metric("edgeproxy_replication_arrived_total", outcome=outcome)
+        await site.metric("edgeproxy_replication_received_total", outcome=outcome)
         for outcome in ("applied", "seen", "won", "lost")
     ]
     return counts[0], counts[1], counts[2] + counts[3]
