@@ -49,6 +49,9 @@ def busy() -> Traffic:
     traffic.lies["docker.io", "near"] += 9
     traffic.refused["private"] = 1
     traffic.replicated["applied"] = 13
+    traffic.delivered["store-7"] += 15
+    traffic.undelivered["store-7"] += 16
+    traffic.shipped["store-7"] += 17
     traffic.errors["BLOB_UNKNOWN"] += 4
     traffic.began("hit", 0.3)
     return traffic
@@ -64,6 +67,9 @@ def busy() -> Traffic:
         ("edgeproxy_errors_total", {"code": "BLOB_UNKNOWN"}, 4),
         ("edgeproxy_replication_received_total", {"outcome": "applied"}, 13),
         ("edgeproxy_replication_conflicts_total", {}, 14),
+        ("edgeproxy_replication_delivered_total", {"target": "store-7"}, 15),
+        ("edgeproxy_replication_failures_total", {"target": "store-7"}, 16),
+        ("edgeproxy_replication_sent_bytes_total", {"target": "store-7"}, 17),
         ("edgeproxy_evictions_total", {}, 5),
         ("edgeproxy_digest_mismatches_total", {}, 6),
         ("edgeproxy_failed_tasks_total", {}, 7),
