@@ -105,10 +105,11 @@ class Replication:
 
         Raises `UpstreamTimeout` where that takes longer than the policy allows; it is sent all the same.
         """
-        await self.step()
-        for policy in self.policies.values():
-            if policy.mode != "async":
-                await self._confirmed(policy, reference)
+        waited_for = [policy for policy in self.policies.values() if policy.mode != "async"]
+        if waited_for:
+            await self.step()
+        for policy in waited_for:
+            await self._confirmed(policy, reference)
 
     async def _confirmed(self, policy: ReplicationPolicy, reference: Reference) -> None:
         targets = self._targets_of(policy)
@@ -237,15 +238,21 @@ class Replication:
             try:
                 sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
             except Refusal as refusal:
-                log.warning("%s to %s: %s", reference, target.peer.name, refusal.message)
-                self._traffic.undelivered[target.peer.name] += 1
-                await self.backlog.failed(task, refusal.message)
+                await self._failed(task, target, refusal.message)
                 if isinstance(refusal, Unavailable):
                     await target.check(reference.repository)
+            except Exception as error:  # a disk that fails, or a bug: the rest is sent all the same
+                log.exception("%s cannot be sent to %s", reference, target.peer.name)
+                await self._failed(task, target, f"{type(error).__name__}: {error}")
             else:
                 self._traffic.delivered[target.peer.name] += 1
                 self._traffic.shipped[target.peer.name] += sent
                 await self.backlog.delivered(task, sent)
+
+    async def _failed(self, task: Task, target: Target, trouble: str) -> None:
+        log.warning("%s to %s: %s", task.reference, target.peer.name, trouble)
+        self._traffic.undelivered[target.peer.name] += 1
+        await self.backlog.failed(task, trouble)
 
     def _alias(self, repository: Repository, name: str) -> str | None:
         """The tag by which this one is judged: a companion by one of its subject's."""
