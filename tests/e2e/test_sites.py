@@ -265,9 +265,8 @@ async def test_a_push_is_answered_when_others_have_it(tmp_path: Path, mode: str)
         assert any(have) if mode == "semi-sync" else all(have)
         await elsewhere.stop()
         if mode == "sync":
-            with pytest.raises(aiohttp.ClientResponseError) as refused:
+            with pytest.raises(AssertionError, match="1 of 2 targets of all have not confirmed it within 2 s"):
                 await push(here, "team/app", "2.0", [b"two" * 1000])
-            assert refused.value.status == 504
             assert "2.0" in await names(here, "team/app")
         else:
             await push(here, "team/app", "2.0", [b"two" * 1000])
