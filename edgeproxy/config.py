@@ -4,17 +4,15 @@ Every key has a default, a unit and a line in docs/configuration.md. Nothing bel
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from pydantic import (
     BaseModel,
     Field,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,11 +23,13 @@ from edgeproxy.access.verifier import KeysInvalid, read_certificates, read_key_s
 from edgeproxy.lines import line_of
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
-from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid, tls
+from edgeproxy.registries import RegistryConfig, TargetConfig, UpstreamConfig
+from edgeproxy.remote.transport import CertificateInvalid, Proxies, ProxyInvalid
 from edgeproxy.remote.windows import Terms
-from edgeproxy.sections import AccessConfig, AuthConfig, LimitsConfig, Section, TlsConfig
+from edgeproxy.replication import ReplicationConfig
+from edgeproxy.sections import AccessConfig, AuthConfig, ConfigError, LimitsConfig, Section, TlsConfig
 from edgeproxy.tls import server_context
-from edgeproxy.units import Address, Duration, Percentage, Rate, Share, Size, TimeWindow
+from edgeproxy.units import Address, Duration, Rate, Share, Size, TimeWindow
 
 KNOWN_REGISTRIES = {
     DOCKER_HUB: "https://registry-1.docker.io",
@@ -41,10 +41,6 @@ KNOWN_REGISTRIES = {
     "public.ecr.aws": "https://public.ecr.aws",
 }
 _ENVIRONMENT = {"EDGEPROXY_LISTEN": "listen", "EDGEPROXY_ADMIN": "admin", "EDGEPROXY_DATA": "data"}
-
-
-class ConfigError(Exception):
-    """What is wrong with a configuration, where, and what to write instead."""
 
 
 class CacheConfig(Section):
@@ -60,116 +56,6 @@ class LinkConfig(Section):
 
     def terms(self) -> Terms:
         return Terms(self.budget, self.burst, self.windows)
-
-
-class UpstreamConfig(Section):
-    url: str
-    role: Literal["origin", "mirror", "peer"] = "origin"
-    priority: int = 0
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    password_file: Path | None = None
-    password_env: str = ""
-    docker_config: Path | None = None
-    credential_helper: str = ""
-    login_command: tuple[str, ...] = ()
-    ca_file: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
-    budget: Rate | None = None
-    burst: Rate | None = None
-    windows: tuple[TimeWindow, ...] = ()
-    reserve: Percentage = 0.2
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^/@?#\s]+(/[^?#\s]*)?", url):
-            told = "what holds a login" if "@" in url else repr(url)  # which is not for the log
-            raise ValueError(f'{told} is not the URL of a registry: write it as in "https://registry.example.com"')
-        return url.rstrip("/")
-
-    @model_validator(mode="after")
-    def _check_login(self) -> Self:
-        if self.password_file is not None and self.password.get_secret_value():
-            raise ValueError("password and password_file are both given: keep password_file")
-        found = [key for key in (*_PASSWORDS, *_LOGINS) if self._is_given(key)]
-        if len(found) > 1:
-            raise ValueError(f"{' and '.join(found)} are {len(found)} logins: keep one of them")
-        if found and found[0] in _LOGINS and self.username:
-            raise ValueError(f"{found[0]} gives the name as well: remove username")
-        if found and found[0] in _PASSWORDS and not self.username:
-            raise ValueError(f"{found[0]} is given without username: name the user, too")
-        if self.username and not found:
-            raise ValueError("username is given without its password: add password_file")
-        if self.credential_helper.startswith("docker-credential-"):
-            raise ValueError(f"credential_helper is {self.credential_helper!r}: leave out 'docker-credential-'")
-        return self
-
-    @model_validator(mode="after")
-    def _check_certificates(self) -> Self:
-        given = [key for key in ("ca_file", "client_cert", "client_key") if getattr(self, key) is not None]
-        if given and not self.url.startswith("https://"):
-            raise ValueError(f"{given[0]} is of no use: {self.url} is not encrypted; write https://, or remove the key")
-        if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key is given without client_cert: name the certificate, too")
-        return self
-
-    def _is_given(self, key: str) -> bool:
-        value = getattr(self, key)
-        return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
-
-    @property
-    def place(self) -> str:
-        """Host, port and path, as they are written: what people call it."""
-        return self.url.partition("://")[2]
-
-    @property
-    def host(self) -> str:
-        """Host and port, as they are written: what Docker's configuration and credential helpers call it."""
-        return self.place.partition("/")[0]
-
-    def terms(self) -> Terms:
-        return Terms(self.budget, self.burst, self.windows)
-
-    def secret(self, environment: Mapping[str, str]) -> str:
-        """The password, read again from where it stands. Raises `ConfigError`."""
-        if self.password_env:
-            if not environment.get(self.password_env):
-                raise ConfigError(f"password_env names {self.password_env}, which is not in the environment")
-            return environment[self.password_env]
-        if self.password_file is None:
-            return self.password.get_secret_value()
-        try:
-            secret = self.password_file.read_text().strip()
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"password_file cannot be read: {error}") from error
-        if not secret:  # somebody is writing it
-            raise ConfigError(f"password_file is empty: {self.password_file}")
-        return secret
-
-    def check_files(self, environment: Mapping[str, str]) -> None:
-        """What cannot be read is told now, not at the first login. Raises `ConfigError`."""
-        self.secret(environment)
-        try:
-            if self.docker_config is not None:
-                self.docker_config.read_bytes()
-            if self.ca_file is not None or self.client_cert is not None:
-                tls(self.ca_file, self.client_cert, self.client_key)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"docker_config cannot be read: {error}") from error
-        except CertificateInvalid as error:
-            raise ConfigError(str(error)) from error
-
-
-_PASSWORDS = ("password", "password_file", "password_env")
-_LOGINS = ("docker_config", "credential_helper", "login_command")
-
-
-class RegistryConfig(Section):
-    default: bool = False
-    hosts: tuple[str, ...] = ()
-    upstream: tuple[UpstreamConfig, ...] = ()
 
 
 class RuleConfig(Section):
@@ -213,6 +99,8 @@ class Config(Section):
     access: tuple[AccessConfig, ...] = ()
     fetch: FetchConfig = FetchConfig()
     limits: LimitsConfig = LimitsConfig()
+    target: tuple[TargetConfig, ...] = ()
+    replication: tuple[ReplicationConfig, ...] = ()
 
     @field_validator("log_level")
     @classmethod
@@ -242,6 +130,21 @@ class Config(Section):
         if sum(registry.default for registry in found.values()) > 1:
             raise ValueError("more than one registry says default = true: keep one")
         return found
+
+    @model_validator(mode="after")
+    def _check_targets(self) -> Self:
+        names = [target.name for target in self.target]
+        for kind, given in (("target", names), ("replication", [each.name for each in self.replication])):
+            twice = next((name for name in given if given.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{kind}: {twice!r} is there twice: give one of them another name")
+        for policy in self.replication:
+            for name in policy.targets:
+                if name not in names:
+                    raise ValueError(
+                        f"replication {policy.name}: no [[target]] is called {name!r}{_nearest(name, names)}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _check_who(self) -> Self:
@@ -285,7 +188,8 @@ def load(file: Path | None, environment: Mapping[str, str]) -> Config:
 
 
 def _check_surroundings(config: Config, file: Path | None, environment: Mapping[str, str]) -> None:
-    secrets = {each.password_env for registry in config.registry.values() for each in registry.upstream}
+    remotes = [*config.target, *(each for registry in config.registry.values() for each in registry.upstream)]
+    secrets = {each.password_env for each in remotes}
     for variable in environment:
         if variable.startswith("EDGEPROXY_") and variable not in (*_ENVIRONMENT, "EDGEPROXY_CONFIG", *secrets):
             raise ConfigError(f"unknown variable {variable}{_nearest(variable, [*_ENVIRONMENT, 'EDGEPROXY_CONFIG'])}")
@@ -299,12 +203,16 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
             server_context(encryption)
     except CertificateInvalid as error:
         raise ConfigError(f"{file}: tls.{error}") from error
-    for name, registry in config.registry.items():
-        for number, upstream in enumerate(registry.upstream):
-            try:
-                upstream.check_files(environment)
-            except ConfigError as error:
-                raise ConfigError(f"{file}: registry.{name}.upstream.{number}: {error}") from error
+    named = [
+        (f"registry.{name}.upstream.{number}", upstream)
+        for name, registry in config.registry.items()
+        for number, upstream in enumerate(registry.upstream)
+    ]
+    for key, remote in [*named, *((f"target.{each.name}", each) for each in config.target)]:
+        try:
+            remote.check_files(environment)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {key}: {error}") from error
 
 
 def _check_logins(auth: AuthConfig, file: Path | None) -> None:

@@ -2,30 +2,30 @@
 
 import logging
 import os
-import ssl
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
 
 from aiohttp import ClientSession
-from yarl import URL
 
+from edgeproxy import assembly
 from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
-from edgeproxy.access.verifier import Verifier, read_certificates, read_key_set
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
-from edgeproxy.api.challenge import Challenges
+from edgeproxy.api.chunked import Chunked
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push
+from edgeproxy.api.site import Site
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
-from edgeproxy.cache.eviction import Limits, Room
+from edgeproxy.cache.chunks import Chunks
+from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights
 from edgeproxy.cache.library import Library
@@ -34,38 +34,36 @@ from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.rules import Rule, Rules
+from edgeproxy.cache.shipments import Shipments
 from edgeproxy.cache.tags import Tags
-from edgeproxy.cache.uploads import UploadLimits, Uploads
+from edgeproxy.cache.uploads import Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
-from edgeproxy.config import Config, UpstreamConfig
-from edgeproxy.interfaces import Clock
+from edgeproxy.config import Config
+from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.replicate import Replication
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
-from edgeproxy.listener import CannotStart
+from edgeproxy.jobs.targets import Target
 from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
-from edgeproxy.remote.allowance import Allowance
-from edgeproxy.remote.budget import Budget
-from edgeproxy.remote.docker_config import docker_config, server_of
-from edgeproxy.remote.logins import Login, Source, given
-from edgeproxy.remote.measured import Measured, MeasuredRanking
-from edgeproxy.remote.programs import command, credential_helper
-from edgeproxy.remote.registry import Registry, Timeouts
-from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
-from edgeproxy.sections import TokenConfig
+from edgeproxy.remote.measured import MeasuredRanking
+from edgeproxy.remote.registry import Registry
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
+from edgeproxy.store.outbox import Outbox
 from edgeproxy.store.pushed import Pushed
+from edgeproxy.store.written import Written
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
-_DEFAULT_SHARE = 0.8
 _CHECKS = 2
 """Passwords that are checked at the same time."""
+_PACKERS = 2
+"""Chunks that are compressed at the same time."""
 
 
 class Daemon:
@@ -82,39 +80,54 @@ class Daemon:
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
         self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
+        self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
+        self.written, outbox = Written(self.catalog), Outbox(self.catalog)
+        backlog = Backlog(outbox, clock, random.random)
+        self.replication = Replication(outbox, backlog, self.written, clock, supervisor.spawn, traffic)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
     def configure(self, config: Config) -> None:
         """Build what the configuration decides; requests under way end with what they began with."""
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
-        limits = _limits(config, self.store)
+        limits = assembly.limits(config, self.store)
         room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
-        registries = _registries(config, self._session, self.layout.name)
-        self.ranking = MeasuredRanking(_measured(config, registries, clock), clock, self._traffic)
+        registries = assembly.registries(config, self._session, self.layout.name)
+        self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
-        self.budget = _budget(config, clock, self._traffic)
+        self.budget = assembly.budget(config, clock, self._traffic)
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
         patience = config.timeout.answer
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
-        addresses = _addresses(config)
+        addresses = assembly.addresses(config)
         self.admission = admission = self._admission(config, registries)
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
-        challenges = _challenges(config)
-        pull = Pull(addresses, library, listings, past_disk, admission, self.callers, challenges, self.layout.name)
-        pushed = Pushed(catalog)
-        self.uploads = Uploads(_upload_limits(config), self.store, pushed, room, clock, self._traffic)
-        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience)
-        push = Push(self.uploads, manifests, admission, config.timeout.idle)
+        challenges = assembly.challenges(config)
+        site = Site(self.layout.name, self.written, admission, room.left)
+        callers, name = self.callers, self.layout.name
+        pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, site, name)
+        pushed = Pushed(catalog, journal=bool(config.replication))
+        self.uploads = Uploads(assembly.upload_limits(config), self.store, pushed, room, clock, self._traffic)
+        announcer = self.replication if config.replication else None
+        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience, announcer)
+        self._replicate(config, library)
+        chunked = Chunked(Chunks(self.uploads, self.store))
+        push = Push(self.uploads, chunked, manifests, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
+
+    def _replicate(self, config: Config, library: Library) -> None:
+        peers = assembly.peers(config, self._session, self.layout.name, self.clock, self.budget, self._packers)
+        targets = [Target(peer, self.clock, random.random) for peer in peers]
+        shipments = Shipments(library, self.store, self.written, self.layout.name)
+        self.replication.configure([each.policy() for each in config.replication], targets, shipments)
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)
@@ -124,6 +137,7 @@ class Daemon:
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
+            Job("replicate", self.replication.step, every=1.0, delay=1.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
         ]
 
@@ -140,6 +154,7 @@ class Daemon:
         await self.accesses.carry_over()
         await self.store.close()
         await self.catalog.close()
+        self._packers.shutdown(wait=False, cancel_futures=True)
         self._checks.shutdown(wait=False, cancel_futures=True)
 
     async def allow_operator(self, authorization: str) -> None:
@@ -173,7 +188,7 @@ class Daemon:
         auth = config.auth
         issuer = Issuer(once(self.layout.data / "TOKEN_KEY", new_key()), auth.token_life)
         users = Users(auth.htpasswd, self._checks) if auth.htpasswd else None
-        verifier = _verifier(auth.token, addresses) if auth.token.is_given else None
+        verifier = assembly.verifier(auth.token, addresses) if auth.token.is_given else None
         return Callers(issuer, self.clock, users, verifier, auth.groups, pass_through=auth.pass_through)
 
     def prefetches(self) -> PrefetchRequests:
@@ -188,6 +203,7 @@ class Daemon:
         return [
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
             Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
+            Gauge("edgeproxy_replication_tasks", "References still to be sent.", self.replication.left),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
             Gauge(
                 "edgeproxy_cache_budget_bytes",
@@ -228,99 +244,3 @@ class Daemon:
                 lambda: self.budget.background_rate,
             ),
         ]
-
-
-def _limits(config: Config, store: DiskStore) -> Limits:
-    """The default budget is decided once, at the first start: what was free then does not count what is held now."""
-    free, disk = store.free()
-    reserve = _bytes(config.cache.reserve, disk)
-    if config.cache.budget is not None:
-        return Limits(_bytes(config.cache.budget, disk), reserve)
-    return Limits(int(once(store.layout.data / "BUDGET", str(int(free * _DEFAULT_SHARE)))), reserve)
-
-
-def _upload_limits(config: Config) -> UploadLimits:
-    return UploadLimits(config.limits.uploads, config.limits.upload_age, config.limits.upload_size)
-
-
-def _bytes(share: float, disk: int) -> int:
-    return int(disk * share) if isinstance(share, float) else share
-
-
-def _registries(config: Config, session: ClientSession, name: str) -> Mapping[str, Sequence[Registry]]:
-    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
-    proxies, contexts = Proxies(os.environ), cache(tls)
-
-    def registry(upstream: UpstreamConfig) -> Registry:
-        url = URL(upstream.url)
-        transport = Transport(session, url, proxies, *_contexts(upstream, contexts))
-        source = _source(upstream)
-        login = Login(source) if source else None
-        return Registry(
-            upstream.place, url, transport, login, name, timeouts, upstream.role, Allowance(upstream.reserve)
-        )
-
-    return {name: [registry(each) for each in settings.upstream] for name, settings in config.registry.items()}
-
-
-def _measured(
-    config: Config, registries: Mapping[str, Sequence[Registry]], clock: Clock
-) -> Mapping[str, Sequence[Measured]]:
-    return {
-        name: [
-            Measured(registry, settings.priority, clock, registry.knock, registry.allowance)
-            for registry, settings in zip(found, config.registry[name].upstream, strict=True)
-        ]
-        for name, found in registries.items()
-    }
-
-
-def _verifier(token: TokenConfig, addresses: Addresses) -> Verifier:
-    keys = read_key_set(token.keys) if token.keys else []
-    certificates = read_certificates(token.certificates) if token.certificates else []
-    return Verifier(keys, certificates, token.issuer, token.service, addresses.canonical)
-
-
-def _challenges(config: Config) -> Challenges:
-    auth = config.auth
-    return Challenges(
-        logins=auth.takes_logins,
-        secure=config.tls.certificate is not None,
-        realm=auth.token.realm or auth.realm,
-        service=auth.token.service,
-        basic=auth.token.is_given and auth.htpasswd is not None,
-        hosts=auth.challenge,
-        default=config.default_registry,
-    )
-
-
-def _budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:
-    settings = [upstream for registry in config.registry.values() for upstream in registry.upstream]
-    return Budget(config.link.terms(), {each.place: each.terms() for each in settings}, clock, traffic)
-
-
-def _source(upstream: UpstreamConfig) -> Source | None:
-    """Where the login of an upstream comes from."""
-    if upstream.docker_config is not None:
-        return docker_config(upstream.docker_config, upstream.host)
-    if upstream.credential_helper:
-        return credential_helper(upstream.credential_helper, server_of(upstream.host))
-    if upstream.login_command:
-        return command(upstream.login_command)
-    return given(upstream.username, partial(upstream.secret, os.environ)) if upstream.username else None
-
-
-def _contexts(upstream: UpstreamConfig, made: Callable[..., ssl.SSLContext]) -> Sequence[ssl.SSLContext | None]:
-    """What others are verified by, and what we show to the upstream's owner as well. Raises `CannotStart`."""
-    try:
-        trusting = made(upstream.ca_file) if upstream.ca_file else None
-        if upstream.client_cert is None:
-            return trusting, None
-        return trusting, made(upstream.ca_file, upstream.client_cert, upstream.client_key)
-    except CertificateInvalid as error:
-        raise CannotStart(f"{upstream.url}: {error}") from error
-
-
-def _addresses(config: Config) -> Addresses:
-    hosts = {host.lower(): name for name, registry in config.registry.items() for host in registry.hosts}
-    return Addresses(list(config.registry), hosts, config.default_registry)

@@ -310,8 +310,8 @@ class Peer(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def check(self, repository: Repository) -> Standing:
-        """Whether it is there, takes our login, and lets us write to this repository."""
+    async def check(self, repository: Repository | None) -> Standing:
+        """Whether it is there, takes our login, and lets us write to this repository, where one is given."""
         ...
 
     async def missing(self, repository: Repository, digests: Sequence[Digest]) -> list[Digest]:

@@ -16,6 +16,10 @@ from edgeproxy.units import Duration, Network, Size
 RoleName = Literal["puller", "pusher", "replicator", "operator"]
 
 
+class ConfigError(Exception):
+    """What is wrong with a configuration, where, and what to write instead."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from edgeproxy.config import KNOWN_REGISTRIES, Config, ConfigError, load
+from edgeproxy.config import KNOWN_REGISTRIES, Config, load
 from edgeproxy.remote.windows import Terms, Window
+from edgeproxy.sections import ConfigError
 from edgeproxy.units import parse_address, parse_duration, parse_share, parse_size
 
 DOCUMENTATION = Path(__file__).parent.parent / "docs" / "configuration.md"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.config import ConfigError, load
+from edgeproxy.config import load
+from edgeproxy.sections import ConfigError
 from tests.test_config import loaded, refusal
 
 

@@ -109,7 +109,9 @@ def methods(ask: Ask) -> tuple[str, ...]:
         case Upload():
             return ("GET", "PATCH", "PUT", "DELETE")
         case Content("manifests"):
-            return ("GET", "HEAD", "PUT")
+            return ("GET", "HEAD", "PUT", "DELETE")
+        case Content("blobs"):
+            return ("GET", "HEAD", "DELETE")
         case _:
             return ("GET", "HEAD")
 

@@ -106,7 +106,7 @@ class PullServer(web.Server):
             passed.set(joined(headers, "CDN-Loop"))
             asking = Asking(headers.get("Authorization", ""), connection.presented)
             caller = await pull.callers.identify(asking)
-            if isinstance(ask, NewUpload | Upload) or (isinstance(ask, Content) and method == "PUT"):
+            if isinstance(ask, NewUpload | Upload) or (isinstance(ask, Content) and method in ("PUT", "DELETE")):
                 said = Request(method, request.raw_path, headers, incoming, caller)
                 return await service.push.answer(ask, said)
             return await pull.answer(ask, method, headers, caller)

@@ -13,6 +13,7 @@ from edgeproxy.api import fields
 from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, PullAsk, Referrers, TagList, methods
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.reply import Reply, joined, reply_with_content, reply_with_listing
+from edgeproxy.api.site import TAGS_TYPE, Site
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import HIT, Answer, release
 from edgeproxy.cache.flights import Flight
@@ -40,6 +41,7 @@ class Pull:
         admission: Admission,
         callers: Callers,
         challenges: Challenges,
+        site: Site,
         name: str,
     ) -> None:
         """`name`: this proxy's own, to be found in `CDN-Loop`."""
@@ -50,6 +52,7 @@ class Pull:
         self.past_disk = past_disk
         self._listings = listings
         self._admission = admission
+        self._site = site
         self._name = name
 
     def allow(self, ask: Ask, method: str, headers: Mapping[str, str]) -> None:
@@ -77,6 +80,8 @@ class Pull:
 
     async def answer(self, ask: PullAsk, method: str, headers: Mapping[str, str], caller: Caller) -> Reply:
         head_only = method == "HEAD"
+        if isinstance(ask, TagList) and TAGS_TYPE in joined(headers, "Accept"):
+            return await self._written_tags(ask, head_only, caller)
         await self._admit(ask, caller, headers.get("Host", ""))
         match ask:
             case Content():
@@ -96,7 +101,7 @@ class Pull:
                 return self._catalogue(last, limit, head_only, caller)
             case Base():
                 ways = self.challenges.fields(headers.get("Host", ""))  # podman and skopeo look for them here only
-                return reply_with_listing(b"{}", "", "base", HIT, [*ways], head_only)
+                return reply_with_listing(b"{}", "", "base", HIT, [*ways, *self._site.about(caller)], head_only)
             case _:
                 assert_never(ask)
 
@@ -146,6 +151,11 @@ class Pull:
             extra.append(("Link", f'</v2/{ask.named}/tags/list?{urlencode(query)}>; rel="next"'))
         body = json.dumps({"name": ask.named, "tags": page.tags}).encode()
         return reply_with_listing(body, ask.repository.registry, "tags", page.outcome, extra, head_only)
+
+    async def _written_tags(self, ask: TagList, head_only: bool, caller: Caller) -> Reply:
+        await self._admission.admit(caller, ask.repository, "tags/list", Role.REPLICATOR)
+        body = self._site.tags(ask.named, ask.repository)
+        return reply_with_listing(body, ask.repository.registry, "tags", HIT, [("Content-Type", TAGS_TYPE)], head_only)
 
     async def _referrers(self, ask: Referrers, head_only: bool) -> Reply:
         body, outcome = await self._listings.referrers(ask.subject, ask.artifact_type)

@@ -8,13 +8,16 @@ from urllib.parse import urlencode
 from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.api import fields
 from edgeproxy.api.address import Content, NewUpload, PushAsk, Upload
+from edgeproxy.api.chunked import FIELD, Chunked, held_field
 from edgeproxy.api.ranges import parse_claim
 from edgeproxy.api.receive import whole
 from edgeproxy.api.reply import Reply, reply_with_refusal
+from edgeproxy.api.site import claim_in
 from edgeproxy.cache.admission import Admission
-from edgeproxy.cache.manifests import Manifests
+from edgeproxy.cache.chunks import session_of
+from edgeproxy.cache.manifests import Claim, Manifests
 from edgeproxy.cache.uploads import Body, Uploads
-from edgeproxy.interfaces import Span
+from edgeproxy.interfaces import Span, TagState
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestInvalid, RangeInvalid, Refusal
 from edgeproxy.oci.manifest import LARGEST_MANIFEST
@@ -36,23 +39,32 @@ class Request(NamedTuple):
 class Push:
     """Takes what clients push; knows the core but no sockets."""
 
-    def __init__(self, uploads: Uploads, manifests: Manifests, admission: Admission, idle: float) -> None:
+    def __init__(
+        self, uploads: Uploads, chunked: Chunked, manifests: Manifests, admission: Admission, idle: float
+    ) -> None:
         """`idle`: seconds that a body may take for its next bytes."""
         self.idle = idle
         self._uploads = uploads
+        self._chunked = chunked
         self._manifests = manifests
         self._admission = admission
 
     async def answer(self, ask: PushAsk, request: Request) -> Reply:
         """Raises the `Refusal` that says why it is not taken."""
         match ask:
+            case Content() if request.method == "DELETE":
+                return await self._delete(ask, request)
             case Content():
-                path = path_of("manifests", ask.reference)
-                await self._admission.admit(request.caller, ask.reference.repository, path, Role.PUSHER)
                 return await self._manifest(ask, request)
+            case NewUpload() if FIELD in request.headers:
+                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                return await self._begin_chunked(ask, request)
             case NewUpload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 return await self._begin(ask, request)
+            case Upload() if session_of(ask.repository, ask.identity):
+                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                return await self._chunked_upload(ask, request)
             case Upload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 try:
@@ -64,13 +76,39 @@ class Push:
                 assert_never(ask)
 
     async def _manifest(self, ask: Content, request: Request) -> Reply:
+        claim, repository = claim_in(request.headers), ask.reference.repository
+        role = Role.PUSHER if claim is None else Role.REPLICATOR
+        await self._admission.admit(request.caller, repository, path_of("manifests", ask.reference), role)
         body = await whole(request.body, LARGEST_MANIFEST, "a manifest")
-        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""))
+        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""), claim)
         digest = new.descriptor.digest
         about = [("Location", _location(ask, request, f"manifests/{digest}")), ("Docker-Content-Digest", digest)]
         if new.subject is not None:
             about.append(("OCI-Subject", new.subject))
-        return _reply(201, about, ask, new.repository, "manifests")
+        return _reply(201 if new.news else 200, [*about, *_version(claim, new.state)], ask, repository, "manifests")
+
+    async def _delete(self, ask: Content, request: Request) -> Reply:
+        """Distribution-spec, spec.md#content-management."""
+        claim, repository = claim_in(request.headers), ask.reference.repository
+        await self._admission.admit(request.caller, repository, path_of(ask.kind, ask.reference), Role.REPLICATOR)
+        if isinstance(ask.reference, Pinned):
+            await self._manifests.delete(ask.kind, ask.reference)
+            return _reply(202, [], ask, repository, ask.kind)
+        gone = await self._manifests.delete_tag(ask.reference, claim)
+        return _reply(202 if gone.news else 200, _version(claim, gone.state), ask, repository, ask.kind)
+
+    async def _begin_chunked(self, ask: NewUpload, request: Request) -> Reply:
+        blob, held = await self._chunked.begin(ask, request.headers)
+        if held is None:
+            return _created(ask, request, blob.blob.digest)
+        location = _location(ask, request, f"blobs/uploads/{blob.identity}")
+        return _reply(202, [("Location", location), held_field(held)], ask, ask.repository)
+
+    async def _chunked_upload(self, ask: Upload, request: Request) -> Reply:
+        status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
+        if status == 201 and ask.digest is not None:
+            return _created(ask, request, ask.digest)
+        return _reply(status, about, ask, ask.repository)
 
     async def _begin(self, ask: NewUpload, request: Request) -> Reply:
         if ask.mount is not None and await self._mounted(ask, ask.mount, request.caller):
@@ -112,6 +150,11 @@ class Push:
     def _progress(self, ask: Upload, request: Request) -> list[fields.Field]:
         """Raises `BlobUploadUnknown`."""
         return _session(ask, request, ask.identity, self._uploads.offset(ask.repository, ask.identity))
+
+
+def _version(claim: Claim | None, state: TagState | None) -> list[fields.Field]:
+    """For a site that told one: what holds now."""
+    return [("Edgeproxy-Version", str(state.version))] if claim is not None and state is not None else []
 
 
 def _location(ask: PushAsk, request: Request, path: str) -> str:

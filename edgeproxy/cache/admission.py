@@ -81,6 +81,14 @@ class Admission:
         if self._logins and (caller.trouble or (guarded and caller is NOBODY)):
             raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in", "login")
 
+    def replicates(self, caller: Caller) -> bool:
+        """Whether somebody replicates to here at all: any repository will do."""
+        grants = caller.identity.grants
+        if grants is not None:
+            return any(grant.role is Role.REPLICATOR for grant in grants)
+        given = (each for each in self._bindings if each.subjects.include(caller.identity) and not each.deny)
+        return any(each.role >= Role.REPLICATOR for each in given)
+
     def operate(self, caller: Caller) -> None:
         """Raises `Unauthorized` or `Denied` for who is no operator."""
         verdict = decide(caller.identity, Role.OPERATOR, "", Visibility.PRIVATE, False, self._bindings)

@@ -126,6 +126,10 @@ class Room:
         partials = sum(stat.st_size for _, stat in self._store.idle_partials())
         return self._catalog.total() + partials + self._store.uploads.size()
 
+    def left(self) -> int:
+        """Bytes that fit before anything has to go."""
+        return max(0, -self._excess(0, 1.0))
+
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
         if size <= self.limits.budget and self._excess(size, _HIGH) > 0:

@@ -67,22 +67,29 @@ class Uploads:
         self._store = store
         self._files = store.uploads
         self._pushed = pushed
-        self._room = room
+        self.room = room
         self._clock = clock
         self._traffic = traffic
 
     def begin(self, repository: Repository) -> str:
         """The id of a new session. Raises `TooManyRequests` or `InsufficientStorage`."""
+        identity = str(uuid.uuid4())
+        self.open(session_name(repository, identity))
+        return identity
+
+    def open(self, name: str, size: int = 0) -> None:
+        """Begin a session for a blob of that size, where it is known. Raises as `begin`, and `SizeInvalid`."""
         if len(self._files) >= self._limits.sessions:
             raise TooManyRequests("too many uploads are open here: end some, or try later", retry_after=_AGAIN)
-        identity = str(uuid.uuid4())
+        if size > self._limits.size:
+            raise self._too_large()
+        self.room.expect(size)
         with refused():
-            self._files.begin(_name(repository, identity))
-        return identity
+            self._files.begin(name)
 
     def offset(self, repository: Repository, identity: str) -> int:
         """How many bytes have arrived. Raises `BlobUploadUnknown`."""
-        return self._session(_name(repository, identity)).size
+        return self._session(session_name(repository, identity)).size
 
     async def append(self, repository: Repository, identity: str, body: Body, claim: Span | None = None) -> int:
         """Write on; the new offset. What arrived stays, also where the body ends early or the task is cancelled.
@@ -90,17 +97,17 @@ class Uploads:
         `claim`: which bytes of the blob these are. Raises `RangeInvalid` where they do not follow what is there,
         `BlobUploadUnknown`, `UploadBusy`, `SizeInvalid`, `InsufficientStorage`, or what `body` raises.
         """
-        async with self._writing(_name(repository, identity), body, claim) as writer:
+        async with self._writing(session_name(repository, identity), body, claim) as writer:
             await self._take(writer, repository.registry, body, claim)
             return writer.offset
 
     async def finish(self, blob: Pinned, identity: str, body: Body, claim: Span | None = None) -> None:
         """Write the rest, and make a blob of it. Raises as `append`, and `DigestInvalid`."""
-        async with self._writing(_name(blob.repository, identity), body, claim) as writer:
+        async with self._writing(session_name(blob.repository, identity), body, claim) as writer:
             await self._take(writer, blob.repository.registry, body, claim)
             await writer.name(blob.digest)
             await writer.verify()
-            await self._keep(writer, blob)
+            await self.keep(writer, blob)
 
     async def whole(self, blob: Pinned, body: Body) -> None:
         """A blob in one go, of which nothing is left where it fails. Raises as `finish`."""
@@ -108,11 +115,11 @@ class Uploads:
         try:
             await self.finish(blob, identity, body)
         finally:
-            self._drop(_name(blob.repository, identity))
+            self._drop(session_name(blob.repository, identity))
 
     def cancel(self, repository: Repository, identity: str) -> None:
         """Raises `BlobUploadUnknown` or `UploadBusy`."""
-        name = _name(repository, identity)
+        name = session_name(repository, identity)
         if self._session(name).writer is not None:
             raise UploadBusy("another request is writing to this upload")
         self._drop(name)
@@ -151,7 +158,7 @@ class Uploads:
             raise _not_next(session.size)
         if session.size + (body.length or 0) > self._limits.size:
             raise self._too_large()
-        self._room.expect(body.length or 0)
+        self.room.expect(body.length or 0)
         with refused():
             async with self._files.writing(name) as writer:
                 try:
@@ -169,35 +176,38 @@ class Uploads:
             if end > self._limits.size:
                 raise self._too_large()
             if end > counted:
-                await self._make_room()
+                await self.make_room()
                 counted = end + _COUNTED
-            await written(self._room, writer, chunk)
-            self._traffic.pushed[registry] += len(chunk)
+            await written(self.room, writer, chunk)
+            self.count(registry, len(chunk))
         if claim is not None and writer.offset < claim.stop:
             raise _not_next(writer.offset)
 
     def _too_large(self) -> SizeInvalid:
         return SizeInvalid(f"a blob of more than {self._limits.size} bytes is not taken here")
 
-    async def _make_room(self) -> None:
+    async def make_room(self) -> None:
         """Within the budget, with all that is open. Raises `StoreFull`."""
-        async with self._room.kept(0):
+        async with self.room.kept(0):
             pass
 
-    async def _keep(self, writer: PartialFile, blob: Pinned) -> None:
+    def count(self, registry: str, size: int) -> None:
+        self._traffic.pushed[registry] += size
+
+    async def keep(self, writer: PartialFile, blob: Pinned) -> None:
         now = self._clock.now()
-        async with self._room.kept(0):  # its bytes count already, as those of an upload
+        async with self.room.kept(0):  # its bytes count already, as those of an upload
             await self._pushed.announce(blob, writer.offset, now, now + self._limits.age)
             await writer.commit()
 
 
-async def written(room: Room, writer: PartialFile, chunk: bytes) -> None:
-    """Raises `StoreFull` where the disk is full and nothing may go."""
+async def written(room: Room, writer: PartialFile, chunk: bytes, at: int | None = None) -> None:
+    """As `BlobWriter.write`. Raises `StoreFull` where the disk is full and nothing may go."""
     try:
-        await writer.write(chunk)
+        await writer.write(chunk, at)
     except StoreFull:
         await room.free_disk(len(chunk))
-        await writer.write(chunk)
+        await writer.write(chunk, at)
 
 
 @contextmanager
@@ -215,5 +225,6 @@ def _not_next(offset: int) -> RangeInvalid:
     return RangeInvalid(f"this upload goes on at byte {offset}")
 
 
-def _name(repository: Repository, identity: str) -> str:
+def session_name(repository: Repository, identity: str) -> str:
+    """Of its file: nobody finds it under another repository."""
     return f"{identity}-{hashlib.sha256(str(repository).encode()).hexdigest()[:16]}"

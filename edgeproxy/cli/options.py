@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from edgeproxy.config import Config, ConfigError, load
+from edgeproxy.config import Config, load
+from edgeproxy.sections import ConfigError
 
 config_option = click.option(
     "-c",

@@ -83,6 +83,11 @@ def pushed(body: bytes, declared: str) -> Pushed:
     return Pushed(kind, needed, Digest(subject["digest"]) if subject else None, about)
 
 
+def subject_of(body: bytes) -> Digest | None:
+    """What a manifest refers to."""
+    return next((named.digest for named in _descriptors(_document(body).get("subject"))), None)
+
+
 def media_type(body: bytes, declared: str) -> str:
     """The type a registry declared, or the document's own where the registry declared none of use."""
     kind = declared.partition(";")[0].strip()

@@ -84,3 +84,12 @@ def parse_reference(repository: Repository, text: str) -> Reference:
     if not _TAG.fullmatch(text):
         raise TagInvalid(f"{text[:140]!r} is not a tag: expected up to 128 of A-Z a-z 0-9 . _ -, no . or - first")
     return Tag(repository, text)
+
+
+def parse_full(text: str) -> Reference:
+    """What `str` made of a reference. Raises `NameInvalid`, `DigestInvalid` or `TagInvalid`."""
+    registry, _, rest = text.partition("/")
+    path, at, which = rest.partition("@")
+    if not at:
+        path, _, which = rest.rpartition(":")
+    return parse_reference(parse_repository(parse_registry(registry), path), which)

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
@@ -185,7 +186,7 @@ class Registry:
     async def knock(self) -> None:
         """Ask whether it speaks this protocol (distribution-spec, spec.md#determining-support); any answer will do."""
         response = await self._send(
-            "GET", self._url.with_path(f"{self._url.path.rstrip('/')}/v2/"), {}, None, self.allowance
+            "GET", self._url.with_path(f"{self._url.path.rstrip('/')}/v2/"), {}, self.allowance, None
         )
         response.release()
         if response.status >= 500:
@@ -223,7 +224,7 @@ class Registry:
             query = [*query, ("ns", repository.registry)]
         url = self._url.with_path(f"{base}/v2/{repository.path}/{path}").with_query(query or None)
         scope = f"repository:{repository.path}:pull"
-        response = await self._authorized(method, url, headers, scope, tokens)
+        response = await tokens.authorized(scope, partial(self._send, method, url, headers, tokens.allowance))
         try:
             for _ in range(_MOST_REDIRECTS):
                 if response.status not in (301, 302, 303, 307, 308):
@@ -234,36 +235,6 @@ class Registry:
             yield response
         finally:
             response.close() if not response.content.is_eof() else response.release()
-
-    async def _authorized(
-        self, method: str, url: URL, headers: Mapping[str, str], scope: str, tokens: Tokens
-    ) -> ClientResponse:
-        """With the login it takes, and once more with a fresh one: ECR says 403 for a token that is over."""
-        since = tokens.renewals
-        try:
-            response = await self._challenged(method, url, headers, scope, tokens)
-            if response.status not in (401, 403):
-                return response
-            response.close()
-        except UpstreamUnauthorized:
-            if not await tokens.renew(scope, since):
-                raise
-            return await self._challenged(method, url, headers, scope, tokens)
-        if await tokens.renew(scope, since):
-            return await self._challenged(method, url, headers, scope, tokens)
-        return response
-
-    async def _challenged(
-        self, method: str, url: URL, headers: Mapping[str, str], scope: str, tokens: Tokens
-    ) -> ClientResponse:
-        sent = tokens.authorization(scope)
-        response = await self._send(method, url, headers, sent, tokens.allowance)
-        if response.status != 401:
-            return response
-        challenges = response.headers.getall("WWW-Authenticate", [])
-        response.close()
-        answer = await tokens.answer(challenges, scope, sent)
-        return await self._send(method, url, headers, answer, tokens.allowance)
 
     def _check(self, response: ClientResponse, unknown: Refusal) -> None:
         """Raise the refusal that a status means."""
@@ -291,11 +262,11 @@ class Registry:
         """To an object store without the login; back to the registry itself with it."""
         ours = target.origin() == self._url.origin() and may_send(self._url, target)
         return await self._send(
-            method, target, headers, tokens.authorization(scope) if ours else None, tokens.allowance
+            method, target, headers, tokens.allowance, tokens.authorization(scope) if ours else None
         )
 
     async def _send(
-        self, method: str, url: URL, headers: Mapping[str, str], authorization: str | None, allowance: Allowance
+        self, method: str, url: URL, headers: Mapping[str, str], allowance: Allowance, authorization: str | None
     ) -> ClientResponse:
         sent = {**headers, "CDN-Loop": passing(self._proxy)}
         if self.role == "peer":

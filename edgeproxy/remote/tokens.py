@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -41,6 +41,10 @@ def parse_challenge(header: str) -> tuple[str, dict[str, str]]:
     return found[1].lower(), parameters
 
 
+Send = Callable[[str | None], Awaitable[ClientResponse]]
+"""Sends a request with this `Authorization`, as often as it is called."""
+
+
 class _Token(NamedTuple):
     authorization: str
     given: float
@@ -74,6 +78,37 @@ class Tokens:
         self._asking: dict[str, asyncio.Task[str]] = {}
         self.renewals = 0
         """How often upstream's refusals were answered by a fresh login or token."""
+
+    async def authorized(self, scope: str, send: Send) -> ClientResponse:
+        """A request with the login it takes, and once more with a fresh one: ECR says 403 for a token that is over."""
+        since = self.renewals
+        try:
+            response = await self._challenged(scope, send)
+            if response.status not in (401, 403):
+                return response
+            response.close()
+        except UpstreamUnauthorized:
+            if not await self.renew(scope, since):
+                raise
+            return await self._challenged(scope, send)
+        if await self.renew(scope, since):
+            return await self._challenged(scope, send)
+        return response
+
+    async def _challenged(self, scope: str, send: Send) -> ClientResponse:
+        sent = self.authorization(scope)
+        response = await send(sent)
+        if response.status != 401:
+            return response
+        challenges = response.headers.getall("WWW-Authenticate", [])
+        response.close()
+        return await send(await self.answer(challenges, scope, sent))
+
+    async def show(self, scope: str) -> None:
+        """Send the name and the password without being asked for them, where there are any."""
+        credentials = await self._credentials()
+        if credentials is not None and not credentials.identity_token and self.authorization(scope) is None:
+            await self._basic(scope)
 
     def authorization(self, scope: str) -> str | None:
         """What to send without having been challenged: a token that still lives.

@@ -9,6 +9,7 @@ The rows are the truth and other processes may change them, so a fact read once 
     seen/<registry>/<repository>                     -> [whether upstream shows it to anybody, checked]
     keep/<digest>                                    -> until when it is not evicted: its manifest is to come
     refers/<subject>/<registry>/<repository> <digest> -> the descriptor of a referrer that was pushed here
+    version/…, event/…, task/…, execution/…          -> see store/written.py, store/outbox.py and jobs/backlog.py
     total/blobs                                      -> bytes of all blobs
 
 A space ends the repository of a tag's key: it sorts before whatever a name may contain, so keys sort as names do.
@@ -229,6 +230,13 @@ class Catalog:
         await in_thread(self._writer, self._rows.close)
         self._writer.shutdown()
         self._rows.close()
+
+    def row(self, key: str) -> str | None:
+        return self._rows.get(key)
+
+    def page(self, prefix: str, limit: int) -> list[tuple[str, str]]:
+        """The first rows under a prefix, in order."""
+        return self._rows.scan(prefix, limit=limit)
 
     def scan(self, prefix: str) -> Iterator[tuple[str, str]]:
         """All rows under a prefix, in order."""

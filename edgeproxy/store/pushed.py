@@ -1,10 +1,10 @@
 """What was pushed here, in the catalogue's rows: nobody upstream has to know of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgeproxy.interfaces import Held
+from edgeproxy.interfaces import Held, Kind, TagState
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Child, Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -18,9 +18,23 @@ from edgeproxy.store.catalog import (
     put_held,
     put_links,
     put_tag,
+    tag_key,
     tag_record,
 )
+from edgeproxy.store.outbox import Event, put_event
 from edgeproxy.store.rows import Rows
+from edgeproxy.store.written import put_state, state_in
+
+_MOST_TAGS = 100_000
+"""Of one repository that are looked at when it is to be known whether a manifest still has a name."""
+
+
+Decide = Callable[[TagState | None], tuple[TagState, bool]]
+"""From what is known of a tag to what holds from now on, and whether that is news."""
+
+
+Via = Callable[[], tuple[str, ...]]
+"""The source ids of the sites that know of it already."""
 
 
 class Publication(NamedTuple):
@@ -32,17 +46,40 @@ class Publication(NamedTuple):
     tag: Tag | None
     subject: Digest | None
     referrer: Mapping[str, Any]
+    decide: Decide
+    via: Via = tuple
+    """Asked after `decide`."""
+
+
+class Published(NamedTuple):
+    """What became of a publication."""
+
+    lacking: Sequence[Child] = ()
+    """What was not here; then nothing was done."""
+    state: TagState | None = None
+    """What its tag names now."""
+    news: bool = True
 
 
 class Pushed:
     """Writes are transactions, and raise `StoreFull`."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, journal: bool = False) -> None:
+        """`journal`: whether somebody reads the journal, so that it has to be kept."""
         self._catalog = catalog
+        self._journal = journal
 
     def tags(self, repository: Repository) -> list[str]:
         prefix = f"tag/{repository} "
         return [key.removeprefix(prefix) for key, value in self._catalog.scan(prefix) if tag_record(value).pushed]
+
+    def names(self, manifest: Pinned) -> list[str]:
+        """The tags by which its repository calls it, whoever gave them."""
+        prefix = f"tag/{manifest.repository} "
+        rows = self._catalog.scan(prefix)
+        return [
+            key.removeprefix(prefix) for key, value in rows if tag_record(value).descriptor.digest == manifest.digest
+        ]
 
     def referrers(self, subject: Pinned) -> list[Mapping[str, Any]]:
         """The descriptors of what was pushed with this subject."""
@@ -74,18 +111,53 @@ class Pushed:
         """Those that this repository does not show, or that are not here."""
         return await self._catalog.change(lambda rows: _lacking(rows, repository, children))
 
-    async def publish(self, new: Publication, now: float) -> list[Child]:
-        """Show a manifest that is stored, and pin it. Where something is lacking by now, that, and nothing is done."""
+    async def publish(self, new: Publication, now: float) -> Published:
+        """Show a manifest that is stored, and pin it; and its tag, unless what the tag names is newer."""
 
-        def act(rows: Rows) -> list[Child]:
-            own = Child("manifests", new.descriptor)
+        def act(rows: Rows) -> Published:
             value = rows.get(f"blob/{new.descriptor.digest}")
             if value is None:
-                return [own]
+                return Published([Child("manifests", new.descriptor)])
             lacking = _lacking(rows, new.repository, new.children)
-            if not lacking:
-                _publish(rows, new, held_of(new.descriptor.digest, value), now)
-            return lacking
+            if lacking:
+                return Published(lacking)
+            _publish(rows, new, held_of(new.descriptor.digest, value))
+            state, news = _name(rows, new.tag, new.decide, now) if new.tag else (None, True)
+            if news and self._journal:
+                put_event(rows, _event(new, state, now))
+            return Published([], state, news)
+
+        return await self._catalog.change(act)
+
+    async def delete_tag(self, tag: Tag, decide: Decide, now: float, via: Via | None) -> Published | None:
+        """Forget a tag; `None` where there is none, and none was ever written here. `via` where another site did it."""
+
+        def act(rows: Rows) -> Published | None:
+            before = state_in(rows, tag)
+            if via is None and (before is None or before.descriptor is None):
+                # A copy of upstream's at most, of which nobody else has to hear.
+                return Published() if rows.delete(tag_key(tag)) else None
+            state, news = _name(rows, tag, decide, now)
+            if news and self._journal:
+                known_by, version = via() if via else (), str(state.version)
+                put_event(rows, Event(tag.repository, tag.name, None, "", None, None, 0, now, known_by, version))
+            if news and before is not None and before.descriptor is not None:
+                _unpin(rows, Pinned(tag.repository, before.descriptor.digest))
+            return Published([], state, news)
+
+        return await self._catalog.change(act)
+
+    async def delete(self, kind: Kind, pinned: Pinned, subject: Digest | None) -> bool:
+        """Have a repository show this no more; False where it does not. `subject`: what a manifest refers to."""
+
+        def act(rows: Rows) -> bool:
+            shown = rows.delete(link_key(kind, pinned))
+            if shown and kind == "manifests":
+                rows.delete(f"refers/{subject}/{pinned.repository} {pinned.digest}")
+                _unpin(rows, pinned)
+            if shown and kind == "blobs":
+                rows.delete(f"keep/{pinned.digest}")
+            return shown
 
         return await self._catalog.change(act)
 
@@ -121,13 +193,50 @@ def _lacking(rows: Rows, repository: Repository, children: Sequence[Child]) -> l
     return [child for child in children if not is_here(child)]
 
 
-def _publish(rows: Rows, new: Publication, held: Held, now: float) -> None:
-    """The tag last."""
+def _publish(rows: Rows, new: Publication, held: Held) -> None:
     _hide(rows, new.repository)
     put_held(rows, held, pinned=True)
     put_links(rows, [Link("manifests", new.repository, new.descriptor)])
     if new.subject is not None:
         key = f"refers/{new.subject}/{new.repository} {new.descriptor.digest}"
         rows.put(key, json.dumps(new.referrer))
-    if new.tag is not None:
-        put_tag(rows, new.tag, TagRecord(new.descriptor, now, now, pushed=True))
+
+
+def _name(rows: Rows, tag: Tag, decide: Decide, now: float) -> tuple[TagState, bool]:
+    """Have a tag name what it is decided to, with its version."""
+    state, news = decide(state_in(rows, tag))
+    if news:
+        put_state(rows, tag, state)
+        if state.descriptor is None:
+            rows.delete(tag_key(tag))
+        else:
+            put_tag(rows, tag, TagRecord(state.descriptor, now, now, pushed=True))
+    return state, news
+
+
+def _unpin(rows: Rows, manifest: Pinned) -> None:
+    """It may be evicted, unless another tag, or another repository, still has it."""
+    shown = {key for key, _ in rows.scan(f"link/{manifest.digest}/manifests/")}
+    named = any(
+        tag_record(value).descriptor.digest == manifest.digest
+        for _, value in rows.scan(f"tag/{manifest.repository} ", limit=_MOST_TAGS)
+    )
+    value = rows.get(f"blob/{manifest.digest}")
+    if value is not None and not named and shown <= {link_key("manifests", manifest)}:
+        put_held(rows, held_of(manifest.digest, value), pinned=False)
+
+
+def _event(new: Publication, state: TagState | None, now: float) -> Event:
+    size = new.descriptor.size + sum(child.descriptor.size for child in new.children)
+    return Event(
+        new.repository,
+        new.tag.name if new.tag else None,
+        new.descriptor.digest,
+        new.descriptor.media_type,
+        new.referrer.get("artifactType"),
+        new.subject,
+        size,
+        now,
+        new.via(),
+        str(state.version) if state else "",
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeproxy.store.partial import UNNAMED, Begun, PartialFile, full_is_full
+from edgeproxy.store.partial import UNNAMED, Begun, PartialFile, drop, full_is_full
 
 if TYPE_CHECKING:
     from edgeproxy.store.disk import DiskStore
@@ -38,6 +38,7 @@ class UploadFiles:
         self._sessions = {
             entry.name: Session(entry.stat().st_mtime, entry.stat().st_size)
             for entry in os.scandir(store.layout.uploads)
+            if not entry.name.endswith(".map")
         }
 
     def __len__(self) -> int:
@@ -82,7 +83,7 @@ class UploadFiles:
 
     def drop(self, name: str) -> None:
         """End a session that nobody writes."""
-        self._path(name).unlink(missing_ok=True)
+        drop(self._path(name))
         del self._sessions[name]
 
     def _path(self, name: str) -> Path:

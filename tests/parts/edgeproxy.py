@@ -49,9 +49,13 @@ class Edgeproxy:
         for position, (name, url) in enumerate(registries.items()):
             default = "true" if position == 0 else "false"
             text += f'[registry."{name}"]\ndefault = {default}\n[[registry."{name}".upstream]]\nurl = "{url}"\n{login}'
-        config = directory / "edgeproxy.toml"
-        config.write_text(text + more)
-        self._process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", config], self.log, env)
+        self.config = directory / "edgeproxy.toml"
+        self.config.write_text(text + more)
+        self._process = Process([sys.executable, "-m", "edgeproxy", "serve", "-c", self.config], self.log, env)
+
+    def add(self, more: str) -> None:
+        """To the configuration, for the next start."""
+        self.config.write_text(self.config.read_text() + more)
 
     async def start(self) -> None:
         await self._process.start(lambda: responds(f"{self.admin}/readyz"))

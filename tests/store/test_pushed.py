@@ -2,12 +2,14 @@
 
 import json
 
+from edgeproxy.interfaces import TagState
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_MANIFEST, Child, Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.oci.version import Version
 from edgeproxy.store.catalog import Link, TagRecord
 from edgeproxy.store.disk import DiskStore
-from edgeproxy.store.pushed import Publication, Pushed
+from edgeproxy.store.pushed import Publication, Published, Pushed
 from tests.fakes.clock import ManualClock
 from tests.store.stores import keep
 
@@ -19,23 +21,24 @@ TAG = Tag(HERE, "1.0")
 
 def publication(subject: Digest | None = None) -> Publication:
     own = Descriptor(OCI_MANIFEST, Digest.of(MANIFEST), len(MANIFEST))
+    state = TagState(own, Version(1, "here", {"here": 1}))
     child = Child("blobs", Descriptor("", Digest.of(LAYER), len(LAYER)))
-    return Publication(HERE, own, [child], TAG, subject, {"digest": own.digest})
+    return Publication(HERE, own, [child], TAG, subject, {"digest": own.digest}, lambda known: (state, True))
 
 
 async def test_a_manifest_is_published_with_all_it_needs_or_not_at_all(store: DiskStore, clock: ManualClock) -> None:
     pushed, new = Pushed(store.catalog), publication(SUBJECT)
     own = Child("manifests", new.descriptor)
-    assert await pushed.publish(new, clock.now()) == [own]
+    assert (await pushed.publish(new, clock.now())).lacking == [own]
     await keep(store, MANIFEST)
-    assert await pushed.publish(new, clock.now()) == new.children
+    assert (await pushed.publish(new, clock.now())).lacking == new.children
     await keep(store, LAYER)
-    assert await pushed.publish(new, clock.now()) == new.children  # it is here, and this repository does not show it
+    assert (await pushed.publish(new, clock.now())).lacking == new.children  # here, but not shown
     held = store.catalog.held(new.descriptor.digest)
     assert (store.catalog.tag(TAG), store.catalog.seen(HERE), held and held.pinned) == (None, None, False)
     assert pushed.referrers(Pinned(HERE, SUBJECT)) == []
     await store.catalog.put_links([Link("blobs", HERE, new.children[0].descriptor)])
-    assert await pushed.publish(new, clock.now()) == []
+    assert await pushed.publish(new, clock.now()) == Published([], new.decide(None)[0], news=True)
     held = store.catalog.held(new.descriptor.digest)
     assert store.catalog.tag(TAG) == TagRecord(new.descriptor, clock.now(), clock.now(), pushed=True)
     assert held is not None

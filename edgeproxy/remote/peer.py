@@ -1,0 +1,246 @@
+"""A registry that we push to: any that speaks OCI, and faster another edgeproxy (docs/adr/0009)."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from edgeproxy.interfaces import (
+    BlobParcel,
+    Deletion,
+    Link,
+    ManifestParcel,
+    OnDisk,
+    Parcel,
+    Receipt,
+    Standing,
+    TagState,
+    Urgency,
+)
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import DigestInvalid, NameUnknown, Refusal, RequestInvalid, TagInvalid, Unavailable
+from edgeproxy.oci.manifest import ACCEPTED, Descriptor
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag, parse_reference
+from edgeproxy.oci.version import Version, is_source, parse_version
+from edgeproxy.remote.pushing import Answer, Pushing
+from edgeproxy.remote.shipping import in_chunks, in_pieces
+
+T = TypeVar("T")
+_TAGS_TYPE = "application/vnd.edgeproxy.tags.v1+json"
+_AT_ONCE = 16
+"""Questions about blobs or tags at the same time."""
+_MOST_PAGES = 1000
+_MOST_SOURCES = 3
+"""Repositories that a mount is tried from."""
+
+
+class RegistryPeer:
+    """Implements `interfaces.Peer`."""
+
+    def __init__(self, pushing: Pushing, link: Link, threads: Executor) -> None:
+        """`threads` compress what is sent."""
+        self.name = pushing.name
+        self._pushing = pushing
+        self._link = link
+        self._threads = threads
+        self._source: str | None = None
+        """Its source id; empty where it is no edgeproxy, `None` where it was not asked yet."""
+
+    async def check(self, repository: Repository | None) -> Standing:
+        answer = await self._pushing.ask("GET", "/v2/", repository)
+        self._pushing.check(answer, 200)
+        source, free = answer.headers.get("Edgeproxy-Source", ""), answer.headers.get("Edgeproxy-Free", "")
+        self._source = source if is_source(source) else ""
+        if repository is not None:
+            await self._try_to_write(repository)
+        return Standing(self._source, int(free) if free.isdecimal() else None, answer.path, answer.seconds)
+
+    async def _try_to_write(self, repository: Repository) -> None:
+        opened = await self._pushing.ask("POST", f"{self._base(repository)}/blobs/uploads/", repository)
+        self._pushing.check(opened, 202)
+        with suppress(Unavailable):
+            await self._pushing.ask("DELETE", self._pushing.place(opened), repository)
+
+    async def missing(self, repository: Repository, digests: Sequence[Digest]) -> list[Digest]:
+        await self._know()
+        base = self._base(repository)
+
+        async def lacks(digest: Digest) -> Digest | None:
+            answer = await self._pushing.ask("HEAD", f"{base}/blobs/{digest}", repository)
+            if answer.status == 404:
+                return digest
+            self._pushing.check(answer, 200)
+            return None
+
+        return [digest for digest in await _at_once(map(lacks, digests)) if digest is not None]
+
+    async def send(self, parcel: Parcel) -> Receipt:
+        await self._know()
+        match parcel:
+            case BlobParcel():
+                return await self._blob(parcel)
+            case ManifestParcel():
+                return await self._manifest(parcel)
+            case Deletion():
+                return await self._deletion(parcel)
+
+    async def tags(self, repository: Repository) -> Mapping[str, TagState | Descriptor]:
+        await self._know()
+        return await (self._written_tags(repository) if self._source else self._plain_tags(repository))
+
+    async def _know(self) -> None:
+        if self._source is None:
+            await self.check(None)
+
+    def _base(self, repository: Repository) -> str:
+        """An edgeproxy has many registries under one address; anybody else has one."""
+        return f"/v2/{repository if self._source else repository.path}"
+
+    # blobs
+
+    async def _blob(self, parcel: BlobParcel) -> Receipt:
+        base = self._base(parcel.blob.repository)
+        if await self._mounted(parcel, base):
+            return Receipt(0, news=False)
+        content = await parcel.open()
+        try:
+            if self._source:
+                return Receipt(await in_chunks(self._pushing, parcel, base, content, self._link, self._threads))
+            return Receipt(await in_pieces(self._pushing, parcel, base, content, self._link))
+        finally:
+            if isinstance(content, OnDisk):
+                os.close(content.fd)
+
+    async def _mounted(self, parcel: BlobParcel, base: str) -> bool:
+        """Distribution-spec, spec.md#mounting-a-blob-from-another-repository."""
+        blob = parcel.blob
+        for source in parcel.sources[:_MOST_SOURCES]:
+            name = str(source) if self._source else source.path
+            query = f"mount={blob.digest}&from={quote(name, safe='')}"
+            answer = await self._pushing.ask("POST", f"{base}/blobs/uploads/?{query}", blob.repository)
+            if answer.status == 201:
+                return True
+            self._pushing.check(answer, 202)
+            with suppress(Refusal):
+                await self._pushing.ask("DELETE", self._pushing.place(answer), blob.repository)
+        return False
+
+    # manifests
+
+    async def _manifest(self, parcel: ManifestParcel) -> Receipt:
+        headers = {"Content-Type": parcel.media_type, **self._claim(parcel.version, parcel.via)}
+        await self._link.admit(self.name, len(parcel.body), Urgency.REPLICATION)
+        target = self._manifest_at(parcel.reference)
+        answer = await self._pushing.ask("PUT", target, parcel.reference.repository, headers, parcel.body)
+        self._pushing.check(answer, 200, 201, 202)
+        return Receipt(len(parcel.body), news=answer.status != 200)
+
+    async def _deletion(self, parcel: Deletion) -> Receipt:
+        """To registries that delete no tags, or nothing at all, the tag stays: they say so, and that is told."""
+        headers = self._claim(parcel.version, parcel.via)
+        answer = await self._pushing.ask(
+            "DELETE", self._manifest_at(parcel.reference), parcel.reference.repository, headers
+        )
+        self._pushing.check(answer, 200, 202, 404)
+        return Receipt(0, news=answer.status == 202)
+
+    def _manifest_at(self, reference: Reference) -> str:
+        name = reference.name if isinstance(reference, Tag) else reference.digest
+        return f"{self._base(reference.repository)}/manifests/{name}"
+
+    def _claim(self, version: Version | None, via: Sequence[str]) -> dict[str, str]:
+        if version is None or not self._source:
+            return {}
+        return {"Edgeproxy-Version": str(version), "Edgeproxy-Via": ", ".join(via)}
+
+    # tags
+
+    async def _written_tags(self, repository: Repository) -> Mapping[str, TagState | Descriptor]:
+        target = f"{self._base(repository)}/tags/list"
+        answer = await self._pushing.ask("GET", target, repository, {"Accept": _TAGS_TYPE})
+        self._pushing.check(answer, 200)
+        try:
+            return {item["name"]: _state(item) for item in json.loads(answer.body)["tags"]}
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            DigestInvalid,
+            RequestInvalid,
+        ) as error:
+            raise Unavailable(f"{self.name} answers with no list of tags") from error
+
+    async def _plain_tags(self, repository: Repository) -> Mapping[str, TagState | Descriptor]:
+        names = await self._names(repository)
+
+        async def describe(name: str) -> tuple[str, Descriptor] | None:
+            target = f"{self._base(repository)}/manifests/{name}"
+            answer = await self._pushing.ask("HEAD", target, repository, {"Accept": ", ".join(ACCEPTED)})
+            if answer.status == 404:
+                return None
+            self._pushing.check(answer, 200)
+            return name, _described(answer, self.name)
+
+        return dict(found for found in await _at_once(map(describe, names)) if found is not None)
+
+    async def _names(self, repository: Repository) -> list[str]:
+        """Distribution-spec, spec.md#listing-tags, page by page. What is no tag is left out."""
+        target, names = f"{self._base(repository)}/tags/list", list[str]()
+        for _ in range(_MOST_PAGES):
+            answer = await self._pushing.ask("GET", target, repository)
+            if answer.status == 404:
+                return names
+            self._pushing.check(answer, 200)
+            try:
+                names += [name for name in json.loads(answer.body).get("tags") or [] if _is_tag(repository, name)]
+                target = f"{target.partition('?')[0]}?{answer.links['next']['url'].raw_query_string}"  # type: ignore[union-attr]
+            except KeyError:
+                return names
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise Unavailable(f"{self.name} answers with no list of tags") from error
+        raise NameUnknown(f"{self.name} lists the tags of {repository} without end")
+
+
+async def _at_once(questions: Iterable[Awaitable[T]]) -> list[T]:
+    """All answers, a number of them asked for at the same time; the first failure is raised as it is."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(question: Awaitable[T]) -> T:
+        async with free:
+            return await question
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(question)) for question in questions]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _state(item: Mapping[str, Any]) -> TagState:
+    version = parse_version(item["version"])
+    if "digest" not in item:
+        return TagState(None, version)
+    return TagState(Descriptor(str(item["mediaType"]), Digest.parse(item["digest"]), int(item["size"])), version)
+
+
+def _described(answer: Answer, name: str) -> Descriptor:
+    try:
+        digest = Digest.parse(answer.headers["Docker-Content-Digest"])
+    except (KeyError, DigestInvalid) as error:
+        raise Unavailable(f"{name} does not say what its tags name") from error
+    length = answer.headers.get("Content-Length", "")
+    return Descriptor(answer.headers.get("Content-Type", ""), digest, int(length) if length.isdecimal() else 0)
+
+
+def _is_tag(repository: Repository, name: object) -> bool:
+    try:
+        return isinstance(name, str) and not isinstance(parse_reference(repository, name), Pinned)
+    except (TagInvalid, DigestInvalid):
+        return False
