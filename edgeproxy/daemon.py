@@ -116,7 +116,7 @@ class Daemon:
         announcer = self.replication if config.replication else None
         manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience, announcer)
         self._replicate(config, library)
-        chunked = Chunked(Chunks(self.uploads, self.store))
+        chunked = Chunked(Chunks(self.uploads, self.store, self.flights))
         push = Push(self.uploads, chunked, manifests, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
