@@ -202,7 +202,8 @@ class Tokens:
         if credentials and not may_send(self._registry, realm):
             credentials = None
         service = {"service": parameters["service"]} if "service" in parameters else {}
-        asked = {**service, "scope": parameters.get("scope") or scope}
+        wanted = parameters.get("scope") or scope
+        asked = {**service, "scope": wanted} if wanted else service
         try:
             async with asyncio.timeout(self._timeout):
                 async with await self._request(realm, asked, credentials) as response:
