@@ -203,6 +203,7 @@ class Daemon:
         return [
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
             Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
+            Gauge("edgeproxy_replication_tasks", "References still to be sent.", self.replication.left),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
             Gauge(
                 "edgeproxy_cache_budget_bytes",

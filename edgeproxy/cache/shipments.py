@@ -47,6 +47,16 @@ class Written(Protocol):
         ...
 
 
+class Known(Protocol):
+    """Which sites know of a version."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def via(self) -> Sequence[str]: ...
+
+
 class Shipments:
     """Reads what is to be sent from the store; what has left it is brought from upstream again."""
 
@@ -59,17 +69,17 @@ class Shipments:
         self._busy: dict[tuple[str, Digest], asyncio.Event] = {}
         """Blobs that are on their way, by peer: two images that share one send it once."""
 
-    async def send(self, peer: Peer, reference: Reference, via: Sequence[str], *, deletions: bool) -> int:
+    async def send(self, peer: Peer, reference: Reference, known: Known, *, deletions: bool) -> int:
         """What `reference` names now; the bytes of content that it took. Raises the `Refusal` of either side.
 
         A tag that nobody wrote here is nothing to send. `deletions`: whether one that was deleted is deleted there.
         """
-        passed = (*via, self._source)
         if isinstance(reference, Pinned):
-            return await self._manifest(peer, reference, reference, None, passed)
+            return await self._manifest(peer, reference, reference, None, (*known.via, self._source))
         state = self._written.state(reference)
         if state is None or (state.descriptor is None and not deletions):
             return 0
+        passed = (*known.via, self._source) if known.version == str(state.version) else (self._source,)
         if state.descriptor is None:
             return (await peer.send(Deletion(reference, state.version, passed))).sent
         pinned = Pinned(reference.repository, state.descriptor.digest)
@@ -92,15 +102,15 @@ class Shipments:
         for referrer in self._written.referring(pinned):
             below = Pinned(repository, referrer)
             sent += await self._manifest(peer, below, below, None, passed)
-        return sent + await self._companions(peer, pinned, passed)
+        return sent + await self._companions(peer, pinned)
 
-    async def _companions(self, peer: Peer, subject: Pinned, passed: Sequence[str]) -> int:
+    async def _companions(self, peer: Peer, subject: Pinned) -> int:
         """Signatures and the like that are kept under tags made of their subject's digest."""
         prefix, sent = subject.digest.replace(":", "-", 1), 0
         for name, state in self._written.states(subject.repository).items():
             if name.startswith(prefix) and state.descriptor is not None:
                 pinned = Pinned(subject.repository, state.descriptor.digest)
-                sent += await self._manifest(peer, pinned, Tag(subject.repository, name), state, passed)
+                sent += await self._manifest(peer, pinned, Tag(subject.repository, name), state, (self._source,))
         return sent
 
     async def _blobs(self, peer: Peer, repository: Repository, named: Sequence[Descriptor]) -> int:

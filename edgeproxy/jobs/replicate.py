@@ -87,6 +87,10 @@ class Replication:
                 serving = self._spawn(self._serve(target), f"replicate to {name}")
                 serving.add_done_callback(lambda _, name=name: self._served.discard(name))  # type: ignore[misc]
 
+    def left(self) -> int:
+        """Tasks and writes that are still to be sent, or looked at."""
+        return len(self.backlog.tasks) + len(self._outbox.events(_PAGE))
+
     def wake(self) -> None:
         """Something has been written."""
         self._spawn(self.step(), "replicate")
@@ -136,7 +140,7 @@ class Replication:
                 for target in self._targets_of(policy):
                     if not target.source or target.source not in event.via:
                         where = policy.name, target.peer.name, str(event.reference)
-                        yield Task.new(*where, created=event.at, size=event.size, via=event.via)
+                        yield Task.new(*where, created=event.at, size=event.size, via=event.via, version=event.version)
 
     def _names(self, event: Event) -> Sequence[str | None]:
         """The tags by which it is judged: what refers to something, by those of its subject."""
@@ -191,8 +195,6 @@ class Replication:
                 target.peer.name,
                 str(Tag(repository, name)),
                 created=min(self._clock.now(), ours[name].version.stamp / 1000),
-                size=0,
-                via=(),
             )
             for name in differences(ours, theirs, policy.deletions)
         ]
@@ -229,7 +231,7 @@ class Replication:
             assert self._shipments is not None
             reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
             try:
-                sent = await self._shipments.send(target.peer, reference, task.via, deletions=deletions)
+                sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
             except Refusal as refusal:
                 log.warning("%s to %s: %s", reference, target.peer.name, refusal.message)
                 self._traffic.undelivered[target.peer.name] += 1

@@ -1,7 +1,7 @@
 """The journal of what was written here, and what is still to be sent because of that. Both survive a crash together.
 
     event/<20 digits>    -> [registry, path, tag or null, digest or null, media type, artifact type or null,
-                             subject or null, bytes, written at, [sites it has come through]]
+                             subject or null, bytes, written at, [sites it has come through], version or ""]
     total/events         -> the number of the newest event
 
 An event's row is written in the transaction that shows what it is about, and leaves in the one that writes what follows
@@ -38,6 +38,8 @@ class Event(NamedTuple):
     """Seconds since the epoch."""
     via: tuple[str, ...] = ()
     """The source ids of the sites it has come through."""
+    version: str = ""
+    """Of the tag."""
     sequence: int = 0
 
     @property
@@ -91,7 +93,7 @@ def _key(number: int) -> str:
 
 
 def _event(key: str, value: str) -> Event:
-    registry, path, tag, digest, media_type, artifact_type, subject, size, at, via = json.loads(value)
+    registry, path, tag, digest, media_type, artifact_type, subject, size, at, via, version = json.loads(value)
     return Event(
         Repository(registry, path),
         tag,
@@ -102,5 +104,6 @@ def _event(key: str, value: str) -> Event:
         size,
         at,
         tuple(via),
+        version,
         int(key.removeprefix(_FAMILY)),
     )

@@ -124,7 +124,7 @@ class Pushed:
             _publish(rows, new, held_of(new.descriptor.digest, value))
             state, news = _name(rows, new.tag, new.decide, now) if new.tag else (None, True)
             if news and self._journal:
-                put_event(rows, _event(new, now))
+                put_event(rows, _event(new, state, now))
             return Published([], state, news)
 
         return await self._catalog.change(act)
@@ -139,7 +139,8 @@ class Pushed:
                 return Published() if rows.delete(tag_key(tag)) else None
             state, news = _name(rows, tag, decide, now)
             if news and self._journal:
-                put_event(rows, Event(tag.repository, tag.name, None, "", None, None, 0, now, via() if via else ()))
+                known_by, version = via() if via else (), str(state.version)
+                put_event(rows, Event(tag.repository, tag.name, None, "", None, None, 0, now, known_by, version))
             if news and before is not None and before.descriptor is not None:
                 _unpin(rows, Pinned(tag.repository, before.descriptor.digest))
             return Published([], state, news)
@@ -225,7 +226,7 @@ def _unpin(rows: Rows, manifest: Pinned) -> None:
         put_held(rows, held_of(manifest.digest, value), pinned=False)
 
 
-def _event(new: Publication, now: float) -> Event:
+def _event(new: Publication, state: TagState | None, now: float) -> Event:
     size = new.descriptor.size + sum(child.descriptor.size for child in new.children)
     return Event(
         new.repository,
@@ -237,4 +238,5 @@ def _event(new: Publication, now: float) -> Event:
         size,
         now,
         new.via(),
+        str(state.version) if state else "",
     )

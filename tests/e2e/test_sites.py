@@ -1,15 +1,19 @@
 """Sites that replicate to each other, each a process: what is written at one is at all of them in the end."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import aiohttp
+import pytest
 
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import OCI_CONFIG, OCI_GZIP, OCI_MANIFEST, Pusher, digest_of
 from tests.parts.processes import wait_until
+from tests.parts.relay import RecordingRelay
 
 NOWHERE, REGISTRY = "http://127.0.0.1:9", "sites.test"
 RULE = '[[access]]\nallow = "replicator"\nto = ["*"]\n'
@@ -17,19 +21,55 @@ _TARGET = '[[target]]\nname = "{name}"\nurl = "{url}"\n'
 _POLICY = '[[replication]]\nname = "all"\ntargets = {targets}\ndeletions = true\n'
 
 
+Links = Mapping[int, Sequence[int]]
+RING: Links = {0: [1], 1: [2], 2: [0]}
+MESH: Links = {0: [1, 2], 1: [0, 2], 2: [0, 1]}
+HUB: Links = {0: [1, 2], 1: [0], 2: [0]}
+
+
+@dataclass
+class Sites:
+    """A process for each, and a relay for each direction in which one replicates to another."""
+
+    sites: list[Edgeproxy]
+    relays: dict[tuple[int, int], RecordingRelay]
+
+    async def agree(self, repository: str) -> Mapping[str, str]:
+        """Wait until all name the same by the same tags; what they name."""
+        found: list[Mapping[str, str]] = []
+
+        async def same() -> bool:
+            found[:] = [await names(site, repository) for site in self.sites]
+            return all(each == found[0] for each in found)
+
+        await wait_until(same, "all sites name the same", 90)
+        return found[0]
+
+    async def settled(self) -> None:
+        """Wait until nothing is left to be sent."""
+
+        async def idle() -> bool:
+            return not any([await site.metric("edgeproxy_replication_tasks") for site in self.sites])
+
+        await wait_until(idle, "nothing is left to be sent", 90)
+
+
 @asynccontextmanager
-async def sites(tmp_path: Path, links: Mapping[int, Sequence[int]]) -> AsyncIterator[list[Edgeproxy]]:
-    """A process for every key, which replicates to those that it leads to."""
+async def sites(tmp_path: Path, links: Links) -> AsyncIterator[Sites]:
+    """Each replicates to those that it leads to."""
     found = [Edgeproxy(tmp_path / f"site{number}", {REGISTRY: NOWHERE}, more=RULE) for number in links]
-    for number, others in links.items():
-        for other in others:
-            found[number].add(_TARGET.format(name=f"site{other}", url=found[other].url))
-        if others:
-            found[number].add(_POLICY.format(targets=json.dumps([f"site{other}" for other in others])))
     async with AsyncExitStack() as stack:
+        relays = {}
+        for number, others in links.items():
+            for other in others:
+                relay = await stack.enter_async_context(RecordingRelay(found[other].url))
+                relays[number, other] = relay
+                found[number].add(_TARGET.format(name=f"site{other}", url=relay.url))
+            if others:
+                found[number].add(_POLICY.format(targets=json.dumps([f"site{other}" for other in others])))
         for site in found:
             await stack.enter_async_context(site)
-        yield found
+        yield Sites(found, relays)
 
 
 async def push(site: Edgeproxy, repository: str, tag: str, layers: Sequence[bytes]) -> str:
@@ -65,7 +105,8 @@ async def body(site: Edgeproxy, path: str) -> bytes:
 
 async def test_what_is_pushed_to_one_is_at_the_other(tmp_path: Path) -> None:
     layers = [bytes(range(256)) * 20_000, b"x" * 3_000_000]
-    async with sites(tmp_path, {0: [1], 1: []}) as (here, there):
+    async with sites(tmp_path, {0: [1], 1: []}) as both:
+        here, there = both.sites
         digest = await push(here, "team/app", "1.0", layers)
 
         async def arrived() -> bool:
@@ -74,3 +115,90 @@ async def test_what_is_pushed_to_one_is_at_the_other(tmp_path: Path) -> None:
         await wait_until(arrived, "it is at the other site", 30)
         for layer in layers:
             assert await body(there, f"team/app/blobs/{digest_of(layer)}") == layer
+
+
+async def whole(site: Edgeproxy, repository: str, digest: str) -> None:
+    """All of an image is there, and what its digests promise."""
+    manifest = await body(site, f"{repository}/manifests/{digest}")
+    assert digest_of(manifest) == digest
+    document = json.loads(manifest)
+    for item in (document["config"], *document["layers"]):
+        assert digest_of(await body(site, f"{repository}/blobs/{item['digest']}")) == item["digest"]
+
+
+async def retag(site: Edgeproxy, repository: str, digest: str, tag: str) -> None:
+    manifest = await body(site, f"{repository}/manifests/{digest}")
+    async with aiohttp.ClientSession() as session:
+        await Pusher(session, site.url, f"{REGISTRY}/{repository}").manifest(json.loads(manifest), tag)
+
+
+async def delete(site: Edgeproxy, repository: str, tag: str) -> None:
+    url = f"{site.url}/v2/{REGISTRY}/{repository}/manifests/{tag}"
+    async with aiohttp.ClientSession() as session, session.delete(url) as answer:
+        assert answer.status in (202, 404), await answer.text()
+
+
+@pytest.mark.parametrize("links", [RING, MESH, HUB], ids=["ring", "mesh", "hub and spoke"])
+async def test_all_sites_come_to_the_same_whatever_fails(tmp_path: Path, links: Links) -> None:
+    chance, repository = Random(str(links)), "team/app"
+    tags = ["1.0", "1.1", "latest"]
+    async with sites(tmp_path, links) as all_sites:
+        found, relays = all_sites.sites, all_sites.relays
+        for number in range(24):
+            site, tag = chance.choice(found), chance.choice(tags)
+            match chance.choice(["push", "push", "retag", "delete", "cut", "restore", "kill"]):
+                case "push":
+                    await push(site, repository, tag, [chance.randbytes(200_000), b"shared" * 50_000])
+                case "retag" if here := await names(site, repository):
+                    await retag(site, repository, chance.choice(sorted(here.values())), tag)
+                case "delete":
+                    await delete(site, repository, tag)
+                case "cut":
+                    await chance.choice(list(relays.values())).refuse()
+                case "restore":
+                    await restore(relays.values())
+                case "kill":
+                    await site.kill()
+                    await site.start()
+            if number == 12:
+                await push(site, repository, "kept", [chance.randbytes(5_000_000)])
+        await restore(relays.values())
+        await all_sites.settled()
+        agreed = await all_sites.agree(repository)
+        assert "kept" in agreed
+        for site in found:
+            for digest in set(agreed.values()):
+                await whole(site, repository, digest)
+
+
+async def restore(relays: Iterable[RecordingRelay]) -> None:
+    for relay in relays:
+        await relay.refuse()
+        await relay.accept()
+
+
+async def arrivals(site: Edgeproxy) -> tuple[float, float, float]:
+    """What other sites have sent: what was applied, what was seen before, and what was a conflict."""
+    counts = [
+        await site.metric("edgeproxy_replication_arrived_total", outcome=outcome)
+        for outcome in ("applied", "seen", "won", "lost")
+    ]
+    return counts[0], counts[1], counts[2] + counts[3]
+
+
+@pytest.mark.parametrize("links", [RING, MESH, HUB], ids=["ring", "mesh", "hub and spoke"])
+async def test_every_write_comes_to_every_site_once(tmp_path: Path, links: Links) -> None:
+    async with sites(tmp_path, links) as all_sites:
+        for number, site in enumerate(all_sites.sites):  # whoever is there for the first time is compared as well
+            await push(site, "team/first", f"1.{number}", [b"first"])
+        await all_sites.settled()
+        before = [await arrivals(site) for site in all_sites.sites]
+        for number in range(9):
+            await push(all_sites.sites[number % 3], "team/app", f"1.{number}", [b"%d" % number * 1000])
+        await all_sites.settled()
+        assert len(await all_sites.agree("team/app")) == 9
+        for site, (applied, seen, conflicts) in zip(all_sites.sites, before, strict=True):
+            after = await arrivals(site)
+            assert after[0] == applied + 6, "those of the two others"
+            assert after[1] <= seen + 6, "by another way at the most"
+            assert after[2] == conflicts

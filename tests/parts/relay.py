@@ -109,7 +109,7 @@ class RecordingRelay:
 
     async def accept(self) -> None:
         """Listen; the state at the start, and again after `refuse`."""
-        self._http = web.Server(self._relay, access_log=None)
+        self._http = web.Server(self._relay, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
         self._socket = await loop.create_server(self._http, "127.0.0.1", self.port)
 
