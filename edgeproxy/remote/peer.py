@@ -45,6 +45,8 @@ _TAGS_TYPE = "application/vnd.edgeproxy.tags.v1+json"
 _AT_ONCE = 16
 """Questions about blobs or tags at the same time."""
 _MOST_PAGES = 1000
+_STAYS_WRITABLE = 600.0
+"""Seconds."""
 _LONGEST_LIST = 64 * 1024 * 1024
 """Bytes: of 100,000 tags with their versions."""
 _IN_MEMORY = 32
@@ -65,14 +67,20 @@ class RegistryPeer:
         self._room = asyncio.Semaphore(_IN_MEMORY)
         self._source: str | None = None
         """Its source id; empty where it is no edgeproxy, `None` where it was not asked yet."""
+        self._writable: dict[Repository, float] = {}
+        """When it took something last."""
 
     async def check(self, repository: Repository | None) -> Standing:
-        answer = await self._pushing.ask("GET", "/v2/", repository)
+        """Registries keep remains of what is begun for nothing: that is tried now and then only."""
+        answer = await self._pushing.ask("GET", "/v2/", None)
         self._pushing.check(answer, 200)
         source, free = answer.headers.get("Edgeproxy-Source", ""), answer.headers.get("Edgeproxy-Free", "")
         self._source = source if is_source(source) else ""
-        if repository is not None:
+        now = self._pushing.clock.now()
+        if repository is not None and self._writable.get(repository, 0.0) + _STAYS_WRITABLE <= now:
+            self._writable.clear()
             await self._try_to_write(repository)
+            self._writable[repository] = now
         return Standing(self._source, int(free) if free.isdecimal() else None, str(answer.address), answer.seconds)
 
     async def _try_to_write(self, repository: Repository) -> None:

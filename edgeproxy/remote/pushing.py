@@ -118,7 +118,8 @@ class Pushing:
         `patience`: seconds that it may take to answer, beyond what is usual; `most`: bytes that it may answer.
         Raises `Unavailable` where no address works, `UpstreamUnauthorized` where it takes no login of ours.
         """
-        scope = f"repository:{repository.path}:pull,push" if repository else ""
+        actions = "delete" if method == "DELETE" else "pull,push"  # as registries name what a request needs
+        scope = f"repository:{repository.path}:{actions}" if repository else ""
         request = _Request(method, headers or {}, body, scope, patience, most)
         trouble, last = Unavailable(f"{self.name} has no address"), None
         for number in self._paths.order(self.clock.now()):
