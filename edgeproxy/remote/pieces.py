@@ -75,15 +75,15 @@ class _Pieces:
 
 async def in_pieces(pushing: Pushing, parcel: BlobParcel, base: str, content: Content, link: Link) -> int:
     """The bytes that went over the line. Where an upload cannot go on, it is begun once more, a few times."""
-    pieces, retries = _Pieces(pushing, parcel, base, content, link), Retries(pushing.clock)
+    pieces, retries, again = _Pieces(pushing, parcel, base, content, link), Retries(pushing.clock), False
     while True:
         try:
-            await pieces.send()
+            if not again or not await pieces.is_there():
+                await pieces.send()
             return pieces.sent
         except (Unavailable, RangeInvalid, BlobUploadUnknown, BlobUploadInvalid, DigestInvalid) as refusal:
             await retries.after(refusal)
-        if await pieces.is_there():
-            return pieces.sent
+            again = True
 
 
 def _end_of(field: str) -> int:

@@ -243,6 +243,7 @@ async def _paced(
     However long the whole of it takes: a line may be slow, and a slice may wait for its share of it.
     """
     now = asyncio.get_running_loop().time
+    _end(limit, None)
     try:
         async for part in body.read():
             _end(limit, now() + idle)

@@ -1,16 +1,18 @@
 """Registries that are pushed to, and what is pushed to them."""
 
+import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
-from edgeproxy.interfaces import BlobParcel, Clock, Content, InMemory, ManifestParcel, Urgency
+from edgeproxy.interfaces import BlobParcel, Clock, Content, InMemory, Link, ManifestParcel, Urgency
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.credentials import Credentials
 from edgeproxy.oci.digest import Digest
@@ -37,8 +39,9 @@ class Line:
 
     budget: Budget
     at: int | None = None
-    then: Callable[[], Awaitable[None]] | None = None
+    then: Callable[[], Coroutine[Any, Any, None]] | None = None
     admitted: list[tuple[str, int, Urgency]] = field(default_factory=list)
+    doing: asyncio.Task[None] | None = None
 
     @property
     def bytes(self) -> int:
@@ -49,7 +52,7 @@ class Line:
         self.admitted.append((upstream, size, urgency))
         if self.at is not None and self.bytes >= self.at and self.then is not None:
             self.at = None
-            await self.then()
+            self.doing = asyncio.create_task(self.then())
 
     def began(self, upstream: str, seconds: float, urgency: Urgency) -> None:
         self.budget.began(upstream, seconds, urgency)
@@ -84,7 +87,7 @@ async def pushing_to(
 @asynccontextmanager
 async def peer_at(
     *urls: str | URL,
-    link: Line | None = None,
+    link: Link | None = None,
     credentials: Credentials | None = None,
     timeouts: Timeouts | None = None,
 ) -> AsyncIterator[RegistryPeer]:
