@@ -19,7 +19,6 @@ from edgeproxy.api.app import Service
 from edgeproxy.api.chunked import Chunked
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push
-from edgeproxy.api.site import Site
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
@@ -33,6 +32,7 @@ from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
+from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.shipments import Shipments
 from edgeproxy.cache.tags import Tags
@@ -41,6 +41,7 @@ from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
+from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.backlog import Backlog
 from edgeproxy.jobs.replicate import Replication
 from edgeproxy.jobs.supervise import Job, Supervisor
@@ -56,7 +57,7 @@ from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
 from edgeproxy.store.outbox import Outbox
 from edgeproxy.store.pushed import Pushed
-from edgeproxy.store.written import Written
+from edgeproxy.store.versions import TagStates
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
@@ -82,9 +83,9 @@ class Daemon:
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
-        self.written, outbox = Written(self.catalog), Outbox(self.catalog)
+        self.states, outbox = TagStates(self.catalog), Outbox(self.catalog)
         backlog = Backlog(outbox, clock, random.random)
-        self.replication = Replication(outbox, backlog, self.written, clock, supervisor.spawn, traffic)
+        self.replication = Replication(outbox, backlog, self.states, clock, supervisor.spawn, traffic)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -108,25 +109,29 @@ class Daemon:
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
         challenges = assembly.challenges(config)
-        site = Site(self.layout.name, self.written, admission, room.left)
         callers, name = self.callers, self.layout.name
-        pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, site, name)
-        pushed = Pushed(catalog, journal=bool(config.replication))
-        self.uploads = Uploads(assembly.upload_limits(config), self.store, pushed, room, clock, self._traffic)
-        announcer = self.replication if config.replication else None
-        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience, announcer)
+        pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, name, room.spare)
+        push = self._push(config, library, room)
         self._replicate(config, library)
-        chunked = Chunked(Chunks(self.uploads, self.store))
-        push = Push(self.uploads, chunked, manifests, admission, config.timeout.idle)
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
         self.prefetch = Prefetch(library, admission)
 
+    def _push(self, config: Config, library: Library, room: Room) -> Push:
+        store, clock, traffic = self.store, self.clock, self._traffic
+        pushed = Pushed(self.catalog, journal=bool(config.replication))
+        self.uploads = Uploads(assembly.upload_limits(config), store, pushed, room, clock, traffic)
+        announcer = self.replication if config.replication else None
+        manifests = Manifests(store, pushed, room, library, clock, traffic, config.timeout.answer, announcer)
+        removals = Removals(store, pushed, clock, traffic, announcer)
+        chunked = Chunked(Chunks(self.uploads, store))
+        return Push(self.uploads, chunked, manifests, removals, self.admission, config.timeout.idle)
+
     def _replicate(self, config: Config, library: Library) -> None:
         peers = assembly.peers(config, self._session, self.layout.name, self.clock, self.budget, self._packers)
         targets = [Target(peer, self.clock, random.random) for peer in peers]
-        shipments = Shipments(library, self.store, self.written, self.layout.name)
+        shipments = Shipments(library, self.store, self.states, Pushed(self.catalog), self.layout.name)
         self.replication.configure([each.policy() for each in config.replication], targets, shipments)
 
     def jobs(self) -> list[Job]:
@@ -139,6 +144,7 @@ class Daemon:
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("replicate", self.replication.step, every=1.0, delay=1.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
+            Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
         ]
 
     async def ready(self) -> str:

@@ -27,12 +27,16 @@ _AT_ONCE = 4
 """Blobs of one image that are on their way at the same time."""
 
 
-class Written(Protocol):
-    """What has been pushed here; implemented by the store."""
+class States(Protocol):
+    """What tags name; implemented by the store."""
 
     def state(self, tag: Tag) -> TagState | None: ...
 
     def states(self, repository: Repository) -> dict[str, TagState]: ...
+
+
+class Written(Protocol):
+    """What has been pushed here; implemented by the store."""
 
     def media_type(self, manifest: Pinned) -> str:
         """Of a manifest that is shown here."""
@@ -54,16 +58,19 @@ class Known(Protocol):
     def version(self) -> str: ...
 
     @property
-    def via(self) -> Sequence[str]: ...
+    def via(self) -> Sequence[str]:
+        """Ours the last."""
+        ...
 
 
 class Shipments:
     """Reads what is to be sent from the store; what has left it is brought from upstream again."""
 
-    def __init__(self, library: Library, store: BlobStore, written: Written, source: str) -> None:
+    def __init__(self, library: Library, store: BlobStore, states: States, written: Written, source: str) -> None:
         """`source`: this site's id."""
         self._library = library
         self._store = store
+        self._states = states
         self._written = written
         self._source = source
         self._busy: dict[tuple[str, Digest], asyncio.Event] = {}
@@ -75,11 +82,13 @@ class Shipments:
         A tag that nobody wrote here is nothing to send. `deletions`: whether one that was deleted is deleted there.
         """
         if isinstance(reference, Pinned):
-            return await self._manifest(peer, reference, reference, None, (*known.via, self._source))
-        state = self._written.state(reference)
+            if self._written.media_type(reference):
+                return await self._manifest(peer, reference, reference, None, known.via or (self._source,))
+            return (await peer.send(Deletion(reference, None, known.via))).sent if deletions else 0
+        state = self._states.state(reference)
         if state is None or (state.descriptor is None and not deletions):
             return 0
-        passed = (*known.via, self._source) if known.version == str(state.version) else (self._source,)
+        passed = known.via if known.version == str(state.version) else (self._source,)
         if state.descriptor is None:
             return (await peer.send(Deletion(reference, state.version, passed))).sent
         pinned = Pinned(reference.repository, state.descriptor.digest)
@@ -107,7 +116,7 @@ class Shipments:
     async def _companions(self, peer: Peer, subject: Pinned) -> int:
         """Signatures and the like that are kept under tags made of their subject's digest."""
         prefix, sent = subject.digest.replace(":", "-", 1), 0
-        for name, state in self._written.states(subject.repository).items():
+        for name, state in self._states.states(subject.repository).items():
             if name.startswith(prefix) and state.descriptor is not None:
                 pinned = Pinned(subject.repository, state.descriptor.digest)
                 sent += await self._manifest(peer, pinned, Tag(subject.repository, name), state, (self._source,))

@@ -93,6 +93,8 @@ class Tags:
         now = self._clock.now()
         record = self._catalog.tag(tag)
         if record is None:
+            if self._catalog.is_deleted(tag):
+                raise ManifestUnknown(f"{tag} was deleted here")
             return Resolution(await self._ask_patiently(tag, now), MISS)
         if record.pushed:
             return Resolution(record.descriptor, HIT)

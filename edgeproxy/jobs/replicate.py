@@ -7,9 +7,10 @@ has is compared with all we have.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from contextvars import Context
+from typing import Any, Protocol
 
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.cache.shipments import Shipments
@@ -24,7 +25,7 @@ from edgeproxy.sites.comparison import differences
 from edgeproxy.sites.filters import subject_of
 from edgeproxy.sites.policies import Change, ReplicationPolicy, satisfied
 from edgeproxy.sites.tasks import Task, Trigger
-from edgeproxy.store.outbox import Event, Outbox
+from edgeproxy.store.outbox import News, Outbox
 
 log = logging.getLogger(__name__)
 _RAN = "policy/"
@@ -84,26 +85,31 @@ class Replication:
         for name, target in self.targets.items():
             if name not in self._served and (target.wants_a_look() or self._due(target)):
                 self._served.add(name)
-                serving = self._spawn(self._serve(target), f"replicate to {name}")
+                serving = self._begin(self._serve(target), f"replicate to {name}")
                 serving.add_done_callback(lambda _, name=name: self._served.discard(name))  # type: ignore[misc]
 
     def left(self) -> int:
         """Tasks and writes that are still to be sent, or looked at."""
-        return len(self.backlog.tasks) + len(self._outbox.events(_PAGE))
+        return len(self.backlog.tasks) + len(self._outbox.rows("event/"))
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Work of the daemon's own: it carries nothing of the request that it follows from (`oci.passage`)."""
+        return Context().run(self._spawn, work, name)
 
     def wake(self) -> None:
         """Something has been written."""
-        self._spawn(self.step(), "replicate")
+        self._begin(self.step(), "replicate")
 
     async def confirm(self, reference: Reference) -> None:
         """Wait until as many targets have what was written as its policies ask for.
 
         Raises `UpstreamTimeout` where that takes longer than the policy allows; it is sent all the same.
         """
-        await self.step()
-        for policy in self.policies.values():
-            if policy.mode != "async":
-                await self._confirmed(policy, reference)
+        waited_for = [policy for policy in self.policies.values() if policy.mode != "async"]
+        if waited_for:
+            await self.step()
+        for policy in waited_for:
+            await self._confirmed(policy, reference)
 
     async def _confirmed(self, policy: ReplicationPolicy, reference: Reference) -> None:
         targets = self._targets_of(policy)
@@ -125,27 +131,26 @@ class Replication:
     async def _route(self) -> None:
         """Each page of the journal becomes tasks in one transaction: a crash between the two loses none."""
         async with self._routing:
-            while events := self._outbox.events(_PAGE):
-                tasks = [task for event in events for task in self._tasks_of(event)]
+            while events := await self._outbox.events(_PAGE):
+                tasks = [task for event in events for task in self._tasks_of(event.news)]
                 await self.backlog.add(tasks, "event", events[-1].sequence)
 
-    def _tasks_of(self, event: Event) -> Iterable[Task]:
-        names = self._names(event)
+    def _tasks_of(self, news: News) -> Iterable[Task]:
+        names = self._names(news)
         for policy in self.policies.values():
             changes = (
-                Change(event.repository, name, event.media_type, event.artifact_type, event.digest is None)
-                for name in names
+                Change(news.repository, name, news.media_type, news.artifact_type, news.deleted) for name in names
             )
             if policy.on_event and any(map(policy.wants, changes)):
                 for target in self._targets_of(policy):
-                    if not target.source or target.source not in event.via:
-                        where = policy.name, target.peer.name, str(event.reference)
-                        yield Task.new(*where, created=event.at, size=event.size, via=event.via, version=event.version)
+                    if not target.source or target.source not in news.via:
+                        where = policy.name, target.peer.name, str(news.reference)
+                        yield Task.new(*where, created=news.at, size=news.size, via=news.via, version=news.version)
 
-    def _names(self, event: Event) -> Sequence[str | None]:
+    def _names(self, news: News) -> Sequence[str | None]:
         """The tags by which it is judged: what refers to something, by those of its subject."""
-        subject = event.subject if event.tag is None else subject_of(event.tag)
-        return [event.tag] if subject is None else self._names_of(Pinned(event.repository, subject))
+        subject = news.subject if news.tag is None else subject_of(news.tag)
+        return [news.tag] if subject is None else self._names_of(Pinned(news.repository, subject))
 
     def _names_of(self, manifest: Pinned) -> Sequence[str | None]:
         states = self._written.states(manifest.repository).items()
@@ -169,9 +174,9 @@ class Replication:
             if policy.schedule is None or policy.schedule.following(last) > now:
                 continue
             self._ran[policy.name] = now
-            await self._outbox.settle({f"{_RAN}{policy.name}": str(now)})
+            await self._outbox.settle(0, {f"{_RAN}{policy.name}": str(now)}, [])
             for target in self._targets_of(policy):
-                self._spawn(self._compare_due(policy, target), f"schedule of {policy.name}")
+                self._begin(self._compare_due(policy, target), f"schedule of {policy.name}")
 
     async def _compare_due(self, policy: ReplicationPolicy, target: Target) -> None:
         if target.standing is not None:
@@ -233,15 +238,21 @@ class Replication:
             try:
                 sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
             except Refusal as refusal:
-                log.warning("%s to %s: %s", reference, target.peer.name, refusal.message)
-                self._traffic.undelivered[target.peer.name] += 1
-                await self.backlog.failed(task, refusal.message)
+                await self._failed(task, target, refusal.message)
                 if isinstance(refusal, Unavailable):
                     await target.check(reference.repository)
+            except Exception as error:  # a disk that fails, or a bug: the rest is sent all the same
+                log.exception("%s cannot be sent to %s", reference, target.peer.name)
+                await self._failed(task, target, f"{type(error).__name__}: {error}")
             else:
                 self._traffic.delivered[target.peer.name] += 1
-                self._traffic.replicated[target.peer.name] += sent
+                self._traffic.shipped[target.peer.name] += sent
                 await self.backlog.delivered(task, sent)
+
+    async def _failed(self, task: Task, target: Target, trouble: str) -> None:
+        log.warning("%s to %s: %s", task.reference, target.peer.name, trouble)
+        self._traffic.undelivered[target.peer.name] += 1
+        await self.backlog.failed(task, trouble)
 
     def _alias(self, repository: Repository, name: str) -> str | None:
         """The tag by which this one is judged: a companion by one of its subject's."""

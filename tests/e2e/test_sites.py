@@ -1,5 +1,6 @@
 """Sites that replicate to each other, each a process: what is written at one is at all of them in the end."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,12 +14,12 @@ import pytest
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import OCI_CONFIG, OCI_GZIP, OCI_MANIFEST, Pusher, digest_of
 from tests.parts.processes import wait_until
-from tests.parts.relay import RecordingRelay
+from tests.parts.relay import Fault, RecordingRelay
 
 NOWHERE, REGISTRY = "http://127.0.0.1:9", "sites.test"
 RULE = '[[access]]\nallow = "replicator"\nto = ["*"]\n'
 _TARGET = '[[target]]\nname = "{name}"\nurl = "{url}"\n'
-_POLICY = '[[replication]]\nname = "all"\ntargets = {targets}\ndeletions = true\n'
+_POLICY = '[[replication]]\nname = "all"\ntargets = {targets}\ndeletions = true\n{more}'
 
 
 Links = Mapping[int, Sequence[int]]
@@ -55,8 +56,8 @@ class Sites:
 
 
 @asynccontextmanager
-async def sites(tmp_path: Path, links: Links) -> AsyncIterator[Sites]:
-    """Each replicates to those that it leads to."""
+async def sites(tmp_path: Path, links: Links, more: str = "") -> AsyncIterator[Sites]:
+    """Each replicates to those that it leads to; `more` is added to its policy."""
     found = [Edgeproxy(tmp_path / f"site{number}", {REGISTRY: NOWHERE}, more=RULE) for number in links]
     async with AsyncExitStack() as stack:
         relays = {}
@@ -66,7 +67,7 @@ async def sites(tmp_path: Path, links: Links) -> AsyncIterator[Sites]:
                 relays[number, other] = relay
                 found[number].add(_TARGET.format(name=f"site{other}", url=relay.url))
             if others:
-                found[number].add(_POLICY.format(targets=json.dumps([f"site{other}" for other in others])))
+                found[number].add(_POLICY.format(targets=json.dumps([f"site{other}" for other in others]), more=more))
         for site in found:
             await stack.enter_async_context(site)
         yield Sites(found, relays)
@@ -180,7 +181,7 @@ async def restore(relays: Iterable[RecordingRelay]) -> None:
 async def arrivals(site: Edgeproxy) -> tuple[float, float, float]:
     """What other sites have sent: what was applied, what was seen before, and what was a conflict."""
     counts = [
-        await site.metric("edgeproxy_replication_arrived_total", outcome=outcome)
+        await site.metric("edgeproxy_replication_received_total", outcome=outcome)
         for outcome in ("applied", "seen", "won", "lost")
     ]
     return counts[0], counts[1], counts[2] + counts[3]
@@ -202,3 +203,75 @@ async def test_every_write_comes_to_every_site_once(tmp_path: Path, links: Links
             assert after[0] == applied + 6, "those of the two others"
             assert after[1] <= seen + 6, "by another way at the most"
             assert after[2] == conflicts
+
+
+STEPS = [
+    ("HEAD", "/blobs/"),
+    ("POST", "/uploads/"),
+    ("PATCH", "/uploads/"),
+    ("PUT", "/uploads/"),
+    ("PUT", "/manifests/"),
+]
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("method", "path"), STEPS)
+async def test_who_is_killed_at_any_step_sends_it_when_it_is_back(
+    tmp_path: Path, method: str, path: str, answered: bool
+) -> None:
+    async with sites(tmp_path, {0: [1], 1: []}) as both:
+        (here, there), relay = both.sites, both.relays[0, 1]
+        never = asyncio.Event()
+        fault = Fault(path, method, after=never) if answered else Fault(path, method, before=never)
+        relay.faults.append(fault)
+        digest = await push(here, "team/app", "1.0", [Random(1).randbytes(3_000_000)])
+
+        def came() -> bool:
+            asked = relay.asked(method, path)
+            return bool(asked) and (not answered or asked[0].status > 0)
+
+        await wait_until(came, "it has come that far")
+        await here.kill()
+        relay.faults.clear()
+        never.set()
+        await here.start()
+        await both.settled()
+        assert await names(there, "team/app") == {"1.0": digest}
+        await whole(there, "team/app", digest)
+
+
+async def test_who_was_away_for_a_thousand_writes_catches_up(tmp_path: Path) -> None:
+    async with sites(tmp_path, {0: [1], 1: []}) as both:
+        here, there = both.sites
+        await there.stop()
+        written = {}
+        for number in range(1000):
+            written[f"1.{number}"] = await push(here, "team/app", f"1.{number}", [b"%d" % (number // 10)])
+        await here.kill()
+        await here.start()
+        assert await here.metric("edgeproxy_replication_tasks") == 1000
+        await there.start()
+        await both.settled()
+        assert await names(there, "team/app") == written
+
+
+@pytest.mark.parametrize("mode", ["semi-sync", "sync"])
+async def test_a_push_is_answered_when_others_have_it(tmp_path: Path, mode: str) -> None:
+    more = f'mode = "{mode}"\ntimeout = "2s"\n'
+    async with sites(tmp_path, {0: [1, 2], 1: [], 2: []}, more) as three:
+        here, there, elsewhere = three.sites
+        digest = await push(here, "team/app", "1.0", [b"one" * 1000])
+        have = [await names(site, "team/app") == {"1.0": digest} for site in (there, elsewhere)]
+        assert any(have) if mode == "semi-sync" else all(have)
+        await elsewhere.stop()
+        if mode == "sync":
+            with pytest.raises(aiohttp.ClientResponseError) as refused:
+                await push(here, "team/app", "2.0", [b"two" * 1000])
+            assert refused.value.status == 504
+            assert "2.0" in await names(here, "team/app")
+        else:
+            await push(here, "team/app", "2.0", [b"two" * 1000])
+        assert "2.0" in await names(there, "team/app")
+        await elsewhere.start()
+        await three.settled()
+        assert "2.0" in await names(elsewhere, "team/app")
