@@ -90,9 +90,10 @@ async def peer_at(
     link: Link | None = None,
     credentials: Credentials | None = None,
     timeouts: Timeouts | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[RegistryPeer]:
     with ThreadPoolExecutor(2) as threads:
-        async with pushing_to(*urls, credentials=credentials, timeouts=timeouts) as pushing:
+        async with pushing_to(*urls, credentials=credentials, timeouts=timeouts, clock=clock) as pushing:
             yield RegistryPeer(pushing, link or line(), threads)
 
 
