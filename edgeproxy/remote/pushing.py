@@ -181,17 +181,17 @@ class Pushing:
         if authorization:
             headers["Authorization"] = authorization
         patience = self._timeouts.first_byte + self._timeouts.idle + request.patience
-        usual = ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=patience)
+        waits = ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=patience)  # after the body
         failed: list[Unreadable] = []
         body: bytes | AsyncIterator[bytes | memoryview] | None
         try:
             async with asyncio.timeout(self._timeouts.connect + patience) as limit:
                 if isinstance(request.body, Slices):
                     headers["Content-Length"] = str(request.body.size)
-                    body = _paced(request.body, limit, self._timeouts.idle, patience, failed)
+                    body = _paced(request.body, limit, self._timeouts.idle, failed)
                 else:
                     body = request.body or None
-                return await address.transport.send(request.method, url, headers=headers, data=body, timeout=usual)
+                return await address.transport.send(request.method, url, headers=headers, data=body, timeout=waits)
         except (ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             if failed:
                 raise failed[0] from error
@@ -236,9 +236,9 @@ _MEANT: Mapping[tuple[int, str], type[Refusal]] = {
 
 
 async def _paced(
-    body: Slices, limit: asyncio.Timeout, idle: float, patience: float, failed: list[Unreadable]
+    body: Slices, limit: asyncio.Timeout, idle: float, failed: list[Unreadable]
 ) -> AsyncIterator[bytes | memoryview]:
-    """The slices of a body, each to be taken by the line within `idle` seconds; the answer is due `patience` later.
+    """The slices of a body, each to be taken by the line within `idle` seconds.
 
     However long the whole of it takes: a line may be slow, and a slice may wait for its share of it.
     """
@@ -252,7 +252,6 @@ async def _paced(
     except Unreadable as error:  # which is nothing to aiohttp
         failed.append(error)
         raise
-    _end(limit, now() + patience)
 
 
 def _end(limit: asyncio.Timeout, when: float | None) -> None:
