@@ -125,7 +125,7 @@ class Daemon:
         announcer = self.replication if config.replication else None
         manifests = Manifests(store, pushed, room, library, clock, traffic, config.timeout.answer, announcer)
         removals = Removals(store, pushed, clock, traffic, announcer)
-        chunked = Chunked(Chunks(self.uploads, store))
+        chunked = Chunked(Chunks(self.uploads, store, self.flights))
         return Push(self.uploads, chunked, manifests, removals, self.admission, config.timeout.idle)
 
     def _replicate(self, config: Config, library: Library) -> None:

@@ -23,7 +23,9 @@ class Traffic:
     fetched: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies from upstream, by registry."""
     pushed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Bytes of bodies that clients pushed, by registry."""
+    """Bytes of bodies that clients pushed, by registry; unpacked."""
+    carried: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of chunks from other sites as they came over the line, by registry."""
     brought: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of blobs, by registry and upstream."""
     lies: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -102,6 +104,9 @@ class Metrics:
         yield _counter("edgeproxy_fetched_bytes", "Bytes of bodies received from upstream.", ["registry"], fetched)
         pushed = {(registry,): size for registry, size in traffic.pushed.items()}
         yield _counter("edgeproxy_pushed_bytes", "Bytes of bodies that clients pushed.", ["registry"], pushed)
+        carried = {(registry,): size for registry, size in traffic.carried.items()}
+        text = "Bytes of chunks from other sites, as they were sent."
+        yield _counter("edgeproxy_replication_received_bytes", text, ["registry"], carried)
         upstream = ["registry", "upstream"]
         yield _counter("edgeproxy_upstream_bytes", "Bytes of blobs, by who brought them.", upstream, traffic.brought)
         yield _counter("edgeproxy_upstream_lies", "Downloads an upstream made wrong.", upstream, traffic.lies)

@@ -68,13 +68,13 @@ class Push:
                 await self._admit(ask, request.caller, Role.PUSHER)
                 return await self._manifest(ask, request, await self._said(ask, request))
             case NewUpload() if FIELD in request.headers:
-                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                await self._admit_site(request.caller, ask.repository, "tags/list", FIELD)
                 return await self._begin_chunked(ask, request)
             case NewUpload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 return await self._begin(ask, request)
             case Upload() if session_of(ask.repository, ask.identity):
-                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                await self._admit_site(request.caller, ask.repository, "tags/list", "a blob in chunks")
                 return await self._chunked_upload(ask, request)
             case Upload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
@@ -93,12 +93,16 @@ class Push:
         """What another site says of the write. Raises `Denied` where it is none of a site's, `RequestInvalid`."""
         said = said_of(request.headers)
         if said is not None:
-            try:
-                await self._admit(ask, request.caller, Role.REPLICATOR)
-            except Denied as refusal:
-                message = f"{VERSION} and Edgeproxy-Via take the role replicator: {refusal.message}"
-                raise Denied(message, refusal.reason) from refusal
+            repository, path = ask.reference.repository, path_of(ask.kind, ask.reference)
+            await self._admit_site(request.caller, repository, path, f"{VERSION} or Edgeproxy-Via")
         return said
+
+    async def _admit_site(self, caller: Caller, repository: Repository, path: str, what: str) -> None:
+        """For what only other sites say."""
+        try:
+            await self._admission.admit(caller, repository, path, Role.REPLICATOR)
+        except Denied as refusal:
+            raise Denied(f"{what} takes the role replicator: {refusal.message}", refusal.reason) from refusal
 
     async def _manifest(self, ask: Content, request: Request, said: Said | None) -> Reply:
         body = await whole(request.body, LARGEST_MANIFEST, "a manifest")
@@ -134,7 +138,11 @@ class Push:
         return _reply(202, [("Location", location), held_field(held)], ask, ask.repository)
 
     async def _chunked_upload(self, ask: Upload, request: Request) -> Reply:
-        status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
+        try:
+            status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
+        except RangeInvalid as refusal:
+            reply = reply_with_refusal(refusal, ask, head_only=False)
+            return replace(reply, about=(*reply.about, await self._chunked.held(ask)))
         if status == 201 and ask.digest is not None:
             return _created(ask, request, ask.digest)
         return _reply(status, about, ask, ask.repository)

@@ -17,6 +17,7 @@ from edgeproxy.interfaces import Clock
 from edgeproxy.oci.errors import (
     BlobUploadInvalid,
     BlobUploadUnknown,
+    ContentUnreadable,
     Denied,
     DigestInvalid,
     ManifestMalformed,
@@ -42,10 +43,6 @@ _TOLD = 300
 """Characters of what it says that are passed on."""
 _OF_A_GATEWAY = (502, 503, 504)
 """Statuses that may be of the way rather than of the target."""
-
-
-class Unreadable(Unavailable):
-    """What is to be sent cannot be read here: no other address makes that better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +127,7 @@ class Pushing:
                 raise UpstreamUnauthorized(
                     f"{self.name} does not take our login at {address.url}: {refusal.message}"
                 ) from refusal
-            except Unreadable:
+            except ContentUnreadable:
                 raise
             except Unavailable as refusal:
                 trouble = refusal
@@ -182,7 +179,7 @@ class Pushing:
             headers["Authorization"] = authorization
         patience = self._timeouts.first_byte + self._timeouts.idle + request.patience
         waits = ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=patience)  # after the body
-        failed: list[Unreadable] = []
+        failed: list[ContentUnreadable] = []
         body: bytes | AsyncIterator[bytes | memoryview] | None
         try:
             async with asyncio.timeout(self._timeouts.connect + patience) as limit:
@@ -236,7 +233,7 @@ _MEANT: Mapping[tuple[int, str], type[Refusal]] = {
 
 
 async def _paced(
-    body: Slices, limit: asyncio.Timeout, idle: float, failed: list[Unreadable]
+    body: Slices, limit: asyncio.Timeout, idle: float, failed: list[ContentUnreadable]
 ) -> AsyncIterator[bytes | memoryview]:
     """The slices of a body, each to be taken by the line within `idle` seconds.
 
@@ -249,7 +246,7 @@ async def _paced(
             _end(limit, now() + idle)
             yield part
             _end(limit, None)
-    except Unreadable as error:  # which is nothing to aiohttp
+    except ContentUnreadable as error:  # which is nothing to aiohttp
         failed.append(error)
         raise
 

@@ -9,6 +9,7 @@ from edgeproxy.interfaces import BlobParcel, Clock, Content, Link, Urgency
 from edgeproxy.oci.chunks import LARGEST_CHUNK, read_held, write_blob
 from edgeproxy.oci.errors import (
     BlobUploadUnknown,
+    ContentUnreadable,
     DigestInvalid,
     RangeInvalid,
     Refusal,
@@ -16,7 +17,7 @@ from edgeproxy.oci.errors import (
     UpstreamUnauthorized,
 )
 from edgeproxy.remote.packing import Packing
-from edgeproxy.remote.pushing import Pushing, Slices, Unreadable
+from edgeproxy.remote.pushing import Pushing, Slices
 
 _FEWEST, _MOST = 4, 16
 """Chunks of one blob that are on their way at the same time."""
@@ -43,7 +44,7 @@ class Retries:
 
     async def after(self, refusal: Refusal) -> None:
         """Wait for the next attempt. Raises the refusal where there is none, or it would be of no use."""
-        if self.spent or isinstance(refusal, (UpstreamUnauthorized, Unreadable)):
+        if self.spent or isinstance(refusal, (UpstreamUnauthorized, ContentUnreadable)):
             raise refusal
         pause = max(_PAUSES[self._failures], refusal.retry_after or 0.0)
         if pause > _PAUSES[-1]:  # whoever has more patience than we have is asked again by the next task

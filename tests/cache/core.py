@@ -13,6 +13,7 @@ from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import Answer, Outcome
+from edgeproxy.cache.chunks import Chunks
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Boarding, Flight, Flights, Spilled
@@ -95,6 +96,7 @@ class Core:
         self.listings = Listings(self.library, self.catalog, upstreams, clock)
         pushed, traffic = Pushed(self.catalog, journal=True), self.traffic
         self.uploads = Uploads(setting.uploads, store, pushed, self.room, clock, traffic)
+        self.chunks = Chunks(self.uploads, store, self.flights)
         self.manifests = Manifests(store, pushed, self.room, self.library, clock, traffic, patience)
         self.removals = Removals(store, pushed, clock, traffic)
 
