@@ -117,16 +117,18 @@ class Pushing:
         """
         actions = "delete" if method == "DELETE" else "pull,push"  # as registries name what a request needs
         scope = f"repository:{repository.path}:{actions}" if repository else ""
-        request = _Request(method, headers or {}, body, scope, patience, most)
+        return await self._ask_some(target, _Request(method, headers or {}, body, scope, patience, most))
+
+    async def _ask_some(self, target: str, request: _Request) -> Answer:
+        """What the first address says that can be asked; where all seem to be gateways to nobody, what the last says."""
         trouble, last = Unavailable(f"{self.name} has no address"), None
         for number in self._paths.order(self.clock.now()):
             address = self._addresses[number]
             try:
                 answer = await self._ask_at(address, target, request)
             except UpstreamUnauthorized as refusal:
-                raise UpstreamUnauthorized(
-                    f"{self.name} does not take our login at {address.url}: {refusal.message}"
-                ) from refusal
+                told = f"{self.name} does not take our login at {address.url}: {refusal.message}"
+                raise UpstreamUnauthorized(told) from refusal
             except ContentUnreadable:
                 raise
             except Unavailable as refusal:
