@@ -120,7 +120,7 @@ class Pushing:
         return await self._ask_some(target, _Request(method, headers or {}, body, scope, patience, most))
 
     async def _ask_some(self, target: str, request: _Request) -> Answer:
-        """What the first address says that can be asked; where all seem to be gateways to nobody, what the last says."""
+        """What the first address says that works; where all of them are gateways to nobody, what the last says."""
         trouble, last = Unavailable(f"{self.name} has no address"), None
         for number in self._paths.order(self.clock.now()):
             address = self._addresses[number]
