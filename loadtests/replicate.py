@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-import random
+import os
 import sysconfig
 import tarfile
 import tempfile
@@ -77,9 +77,9 @@ async def replicate(directory: Path, rounds: int) -> Result:
 
 async def _times(directory: Path, rounds: int) -> list[Ratio]:
     ours, theirs = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
-    for number in range(rounds):
+    for _ in range(rounds):
         for name, sizes in _IMAGES.items():
-            layers = [random.Random(f"{number} {position}").randbytes(size) for position, size in enumerate(sizes)]
+            layers = [os.urandom(size) for size in sizes]
             theirs[name].append(await _skopeo(directory, layers))
             async with _sites(directory) as sites:
                 ours[name].append(await sites.replicate(layers, "latest"))
@@ -132,8 +132,8 @@ async def _tar(directory: Path, rounds: int) -> list[Ratio]:
 async def _cut(directory: Path, rounds: int) -> list[Ratio]:
     """All connections are reset in the middle, once."""
     again = []
-    for number in range(rounds):
-        layer = random.Random(number).randbytes(300_000_000)
+    for _ in range(rounds):
+        layer = os.urandom(300_000_000)
         async with _sites(directory) as sites:
             before = await sites.link.counts()
             await sites.link.change(cut=before.sent + len(layer) // 2)
@@ -148,8 +148,12 @@ def _library() -> bytes:
     """Of Python's own modules: what layers are made of."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
-        tar.add(sysconfig.get_paths()["stdlib"], "usr/lib/python")
+        tar.add(sysconfig.get_paths()["stdlib"], "usr/lib/python", filter=_without_packages)
     return made.getvalue()
+
+
+def _without_packages(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if "site-packages" in member.name else member
 
 
 @asynccontextmanager

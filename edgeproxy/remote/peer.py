@@ -25,6 +25,7 @@ from edgeproxy.interfaces import (
 )
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import (
+    Denied,
     DigestInvalid,
     ManifestMalformed,
     RequestInvalid,
@@ -76,6 +77,12 @@ class RegistryPeer:
         self._pushing.check(answer, 200)
         source, free = answer.headers.get("Edgeproxy-Source", ""), answer.headers.get("Edgeproxy-Free", "")
         self._source = source if is_source(source) else ""
+        if not self._source and answer.headers.get("Server") == "edgeproxy":
+            raise Denied(
+                f'{self.name} is an edgeproxy where our login is no replicator: add [[access]] allow = "replicator" '
+                "there, to = the name we log in by",
+                "target",
+            )
         now = self._pushing.clock.now()
         if repository is not None and self._writable.get(repository, 0.0) + _STAYS_WRITABLE <= now:
             self._writable.clear()

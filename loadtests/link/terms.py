@@ -14,7 +14,7 @@ _JITTER = 0.05
 
 @dataclass
 class Terms:
-    """May be changed while the link runs. Down is from the server to the client; faults befall this way, but for `cut`."""
+    """May be changed while the link runs. Down is from the server to the client: faults but `cut` befall this way."""
 
     delay: float = 0.0
     """Seconds one way, in both directions; a connection takes two of them to be set up."""

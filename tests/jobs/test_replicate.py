@@ -280,6 +280,6 @@ async def test_what_a_target_refuses_is_tried_again_with_its_words(tmp_path: Pat
         await here.push()
         await here.step()
         assert here.target.standing is None
-        assert "give our login there the rights to push" in here.target.trouble
+        assert "is an edgeproxy where our login is no replicator" in here.target.trouble
         (task,) = here.backlog.tasks.values()
         assert (task.retry_count, here.lag().tasks) == (0, 1), "it was not even begun"
