@@ -1,4 +1,4 @@
-"""python -m loadtests [hot|logins|cold|catalogue|wan|siege|all]"""
+"""python -m loadtests [hot|logins|cold|catalogue|wan|siege|replicate|all]"""
 
 import asyncio
 import json
@@ -13,17 +13,19 @@ from loadtests.catalogue import catalogue
 from loadtests.cold import cold
 from loadtests.hot import hot
 from loadtests.logins import logins
+from loadtests.replicate import replicate
 from loadtests.report import Result
 from loadtests.siege import siege
 from loadtests.wan.scenario import PARTS, wan
 from tests.parts.processes import missing
 
-_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan", "siege"]
+_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan", "siege", "replicate"]
 _NEEDED = {
     "hot": ["docker-registry", "nginx", "wrk"],
     "logins": ["docker-registry", "wrk"],
     "cold": ["docker-registry", "nginx", "curl", "skopeo"],
     "wan": ["docker-registry", "nginx"],
+    "replicate": ["docker-registry", "skopeo"],
     "siege": ["docker-registry", "nginx", "wrk", "curl"],
 }
 
@@ -74,6 +76,8 @@ async def _measure(scenario: str, rounds: int, seconds: int, parts: Sequence[str
             return await wan(place, rounds, parts)
         if scenario == "siege":
             return await siege(place, rounds, seconds)
+        if scenario == "replicate":
+            return await replicate(place, rounds)
         return await catalogue(place, rounds)
 
 

@@ -18,7 +18,7 @@ from edgeproxy.interfaces import Clock, TagState
 from edgeproxy.jobs.backlog import Backlog
 from edgeproxy.jobs.targets import Target
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import NameUnknown, Refusal, Unavailable, UpstreamTimeout
+from edgeproxy.oci.errors import NameUnknown, Refusal, Unavailable, Unsupported, UpstreamTimeout
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag, parse_full
 from edgeproxy.sites.comparison import differences
@@ -170,13 +170,14 @@ class Replication:
         """What was missed while the process was away is done once. Who is away is compared when it comes back."""
         now = self._clock.now()
         for policy in self.policies.values():
-            last = self._ran.setdefault(policy.name, now)
-            if policy.schedule is None or policy.schedule.following(last) > now:
+            last = self._ran.get(policy.name)
+            if policy.schedule is None or (last is not None and policy.schedule.following(last) > now):
                 continue
             self._ran[policy.name] = now
             await self._outbox.settle(0, {f"{_RAN}{policy.name}": str(now)}, [])
-            for target in self._targets_of(policy):
-                self._begin(self._compare_due(policy, target), f"schedule of {policy.name}")
+            if last is not None:  # else it is new
+                for target in self._targets_of(policy):
+                    self._begin(self._compare_due(policy, target), f"schedule of {policy.name}")
 
     async def _compare_due(self, policy: ReplicationPolicy, target: Target) -> None:
         if target.standing is not None:
@@ -237,6 +238,9 @@ class Replication:
             reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
             try:
                 sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
+            except Unsupported as refusal:  # and will be tomorrow
+                log.warning("%s stays as it is: %s", reference, refusal.message)
+                await self.backlog.delivered(task, 0)
             except Refusal as refusal:
                 await self._failed(task, target, refusal.message)
                 if isinstance(refusal, Unavailable):

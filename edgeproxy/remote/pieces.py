@@ -24,6 +24,8 @@ class _Pieces:
         self._base = base
         self._content = content
         self._link = link
+        self.retries = Retries(pushing.clock)
+        """Of the upload that is sent."""
         self.sent = 0
         """Bytes that went over the line."""
 
@@ -35,16 +37,17 @@ class _Pieces:
         location, offset, broken = self._pushing.place(answer), 0, False
         least = answer.headers.get("OCI-Chunk-Min-Length", "")
         piece = max(_PIECE, int(least) if least.isdecimal() else 0)
-        retries = Retries(self._pushing.clock)
+        retries = self.retries = Retries(self._pushing.clock)
         while offset < size:
             try:
                 if broken:
                     answer = await self._pushing.ask("GET", location, repository)
                     self._pushing.check(answer, 200, 202, 204)
-                    offset, broken = _end_of(answer.headers.get("Range", "")), False
+                    before, offset, broken = offset, _end_of(answer.headers.get("Range", "")), False
                 else:
                     answer = await self._piece(location, offset, min(piece, size - offset))
-                    offset += min(piece, size - offset)
+                    before, offset = offset, min(size, offset + piece)
+                if offset > before:
                     retries.went_well()
                 location = self._pushing.place(answer)
             except (Unavailable, RangeInvalid) as refusal:
@@ -82,6 +85,8 @@ async def in_pieces(pushing: Pushing, parcel: BlobParcel, base: str, content: Co
                 await pieces.send()
             return pieces.sent
         except (Unavailable, RangeInvalid, BlobUploadUnknown, BlobUploadInvalid, DigestInvalid) as refusal:
+            if pieces.retries.spent:
+                raise
             await retries.after(refusal)
             again = True
 

@@ -117,16 +117,18 @@ class Pushing:
         """
         actions = "delete" if method == "DELETE" else "pull,push"  # as registries name what a request needs
         scope = f"repository:{repository.path}:{actions}" if repository else ""
-        request = _Request(method, headers or {}, body, scope, patience, most)
+        return await self._ask_some(target, _Request(method, headers or {}, body, scope, patience, most))
+
+    async def _ask_some(self, target: str, request: _Request) -> Answer:
+        """What the first address says that works; where all of them are gateways to nobody, what the last says."""
         trouble, last = Unavailable(f"{self.name} has no address"), None
         for number in self._paths.order(self.clock.now()):
             address = self._addresses[number]
             try:
                 answer = await self._ask_at(address, target, request)
             except UpstreamUnauthorized as refusal:
-                raise UpstreamUnauthorized(
-                    f"{self.name} does not take our login at {address.url}: {refusal.message}"
-                ) from refusal
+                told = f"{self.name} does not take our login at {address.url}: {refusal.message}"
+                raise UpstreamUnauthorized(told) from refusal
             except ContentUnreadable:
                 raise
             except Unavailable as refusal:
@@ -178,17 +180,17 @@ class Pushing:
         if authorization:
             headers["Authorization"] = authorization
         patience = self._timeouts.first_byte + self._timeouts.idle + request.patience
-        usual = ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=patience)
+        waits = ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=patience)  # after the body
         failed: list[ContentUnreadable] = []
         body: bytes | AsyncIterator[bytes | memoryview] | None
         try:
             async with asyncio.timeout(self._timeouts.connect + patience) as limit:
                 if isinstance(request.body, Slices):
                     headers["Content-Length"] = str(request.body.size)
-                    body = _paced(request.body, limit, self._timeouts.idle, patience, failed)
+                    body = _paced(request.body, limit, self._timeouts.idle, failed)
                 else:
                     body = request.body or None
-                return await address.transport.send(request.method, url, headers=headers, data=body, timeout=usual)
+                return await address.transport.send(request.method, url, headers=headers, data=body, timeout=waits)
         except (ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             if failed:
                 raise failed[0] from error
@@ -233,9 +235,9 @@ _MEANT: Mapping[tuple[int, str], type[Refusal]] = {
 
 
 async def _paced(
-    body: Slices, limit: asyncio.Timeout, idle: float, patience: float, failed: list[ContentUnreadable]
+    body: Slices, limit: asyncio.Timeout, idle: float, failed: list[ContentUnreadable]
 ) -> AsyncIterator[bytes | memoryview]:
-    """The slices of a body, each to be taken by the line within `idle` seconds; the answer is due `patience` later.
+    """The slices of a body, each to be taken by the line within `idle` seconds.
 
     However long the whole of it takes: a line may be slow, and a slice may wait for its share of it.
     """
@@ -249,7 +251,6 @@ async def _paced(
     except ContentUnreadable as error:  # which is nothing to aiohttp
         failed.append(error)
         raise
-    _end(limit, now() + patience)
 
 
 def _end(limit: asyncio.Timeout, when: float | None) -> None:

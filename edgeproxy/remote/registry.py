@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import (
-    AddrInfoType,
     ClientError,
     ClientResponse,
     ClientSession,
@@ -50,8 +48,6 @@ from edgeproxy.remote.transport import Transport
 _MOST_REDIRECTS = 5
 _READ_AHEAD = 1024 * 1024
 """Bytes a connection buffers while the store writes: the two overlap, and no body is ever held whole."""
-_UNSENT = 512 * 1024
-"""Bytes of a body that the kernel takes before the line does: more would hide whether it takes any."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _MOST_CALLERS = 1024
 _LARGEST_LISTING = 4 * 1024 * 1024
@@ -69,20 +65,13 @@ class Timeouts:
 def new_session(timeouts: Timeouts) -> ClientSession:
     """The connections of all upstreams. Bodies are handed on as they are, never decoded."""
     return ClientSession(
-        connector=TCPConnector(limit=0, limit_per_host=64, keepalive_timeout=60, socket_factory=_connecting),
+        connector=TCPConnector(limit=0, limit_per_host=64, keepalive_timeout=60),
         timeout=ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.idle),
         auto_decompress=False,
         cookie_jar=DummyCookieJar(),
         read_bufsize=_READ_AHEAD,
         headers={"User-Agent": f"edgeproxy/{__version__}", "Accept-Encoding": "identity"},
     )
-
-
-def _connecting(info: AddrInfoType) -> socket.socket:
-    family, kind, protocol, *_ = info
-    created = socket.socket(family, kind, protocol)
-    created.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
-    return created
 
 
 class RegistryBody:

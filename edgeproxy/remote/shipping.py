@@ -38,9 +38,13 @@ class Retries:
         self._clock = clock
         self._failures = 0
 
+    @property
+    def spent(self) -> bool:
+        return self._failures >= len(_PAUSES)
+
     async def after(self, refusal: Refusal) -> None:
         """Wait for the next attempt. Raises the refusal where there is none, or it would be of no use."""
-        if self._failures >= len(_PAUSES) or isinstance(refusal, (UpstreamUnauthorized, ContentUnreadable)):
+        if self.spent or isinstance(refusal, (UpstreamUnauthorized, ContentUnreadable)):
             raise refusal
         pause = max(_PAUSES[self._failures], refusal.retry_after or 0.0)
         if pause > _PAUSES[-1]:  # whoever has more patience than we have is asked again by the next task

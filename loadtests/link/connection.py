@@ -26,8 +26,17 @@ class Link:
         self.terms = terms
         self.counts = Counts()
         self.pace = Pace()
+        self.cuts = 0
+        """How often all connections were reset."""
         self._since_fault = 0
         self._asked = 0
+
+    def up(self, size: int) -> None:
+        """So many bytes go up."""
+        self.counts.sent += size
+        if self.terms.cut is not None and self.counts.sent >= self.terms.cut:
+            self.terms.cut = None
+            self.cuts += 1
 
     def change(self, terms: Mapping[str, object]) -> None:
         """Other terms from now on; what has been counted towards the next fault is forgotten."""
@@ -77,7 +86,8 @@ class Connection:
         self._server = socket.socket()
         self._begun = time.monotonic()
         self._up, self._down = Line(), Line()
-        self._pace = Pace()
+        self._pace, self._pace_up = Pace(), Pace()
+        self._cuts = link.cuts
         self._asked: deque[Request] = deque()
         self._requests, self._responses = Requests(), Responses(self._asked)
         self._carried = 0
@@ -115,7 +125,12 @@ class Connection:
         loop, terms = asyncio.get_running_loop(), self._link.terms
         try:
             while piece := await loop.sock_recv(self._client, terms.piece()):
-                leaves = max(time.monotonic(), self._begun + 2 * terms.delay)
+                now = max(time.monotonic(), self._begun + 2 * terms.delay)
+                leaves = self._pace_up.reserve(len(piece), terms.up, now)
+                await until(leaves if terms.up else 0.0)
+                self._link.up(len(piece))
+                if self._cuts != self._link.cuts:
+                    raise ConnectionResetError("cut")
                 await self._up.put(piece, leaves + terms.delay, terms.room())
         finally:
             self._left.set()

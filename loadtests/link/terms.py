@@ -14,12 +14,16 @@ _JITTER = 0.05
 
 @dataclass
 class Terms:
-    """May be changed while the link runs. Down is from the server to the client; only this way has rates and faults."""
+    """May be changed while the link runs. Down is from the server to the client; faults befall this way, but for `cut`."""
 
     delay: float = 0.0
     """Seconds one way, in both directions; a connection takes two of them to be set up."""
     rate: float | None = None
     """Bytes per second down, of each connection."""
+    up: float | None = None
+    """Bytes per second up, of each connection."""
+    cut: int | None = None
+    """Bytes up, of all connections together, after which each that is open is reset; once."""
     total: float | None = None
     """Bytes per second down, of all connections together."""
     fault: Literal["fin", "rst", "stall"] | None = None
@@ -41,12 +45,12 @@ class Terms:
 
     def piece(self) -> int:
         """Bytes handled at once: few enough that a rate is smooth and connections take turns."""
-        rates = [rate for rate in (self.rate, self.total) if rate is not None]
+        rates = [rate for rate in (self.rate, self.up, self.total) if rate is not None]
         return max(_SMALLEST_PIECE, min([_LARGEST_PIECE, *(int(rate * _PIECE_SECONDS) for rate in rates)]))
 
     def room(self) -> int:
         """Bytes that may be on their way in one direction of a connection: as many as keep it full."""
-        rate = min(_UNLIMITED, self.rate or _UNLIMITED, self.total or _UNLIMITED)
+        rate = min(_UNLIMITED, self.rate or _UNLIMITED, self.up or _UNLIMITED, self.total or _UNLIMITED)
         return min(_LARGEST_ROOM, int(rate * (self.delay + _JITTER)) + 2 * self.piece())
 
 
@@ -61,6 +65,8 @@ class Counts:
     requests: int = 0
     carried: int = 0
     """Bytes handed to clients, headers included."""
+    sent: int = 0
+    """Bytes that went up, headers included."""
     faults: int = 0
     """Connections ended or stalled at their byte."""
     resets: int = 0

@@ -195,7 +195,8 @@ async def test_a_slow_line_is_waited_for_as_long_as_something_goes_over_it() -> 
     assert receipt.sent == taken == link.bytes == 12 * MiB
 
 
-async def test_a_line_that_takes_nothing_is_given_up() -> None:
+@pytest.mark.parametrize("body", [LAYER, noise(12 * MiB)], ids=["that nobody answers", "that nobody takes"])
+async def test_a_body_is_given_up(body: bytes) -> None:
     over = asyncio.Event()
 
     async def deaf(request: web.BaseRequest) -> None:
@@ -204,7 +205,7 @@ async def test_a_line_that_takes_nothing_is_given_up() -> None:
     async with serving(Target(deaf).answer) as server:
         async with peer_at(server.url, timeouts=Timeouts(0.2, 0.1, 0.1)) as peer:
             with pytest.raises(Unavailable, match="store cannot be reached at http"):
-                await peer.send(parcel(noise(12 * MiB)))
+                await peer.send(parcel(body))
         over.set()
 
 
