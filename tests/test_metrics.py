@@ -43,6 +43,7 @@ def busy() -> Traffic:
     traffic.received("docker.io", 1)
     traffic.received("docker.io", 2)
     traffic.pushed["docker.io"] += 12
+    traffic.carried["docker.io"] += 18
     traffic.admitted["client"] += 10
     traffic.waited_for_link["client"] += 11
     traffic.brought["docker.io", "near"] += 8
@@ -64,6 +65,7 @@ def busy() -> Traffic:
         ("edgeproxy_sent_bytes_total", LABELS, 2),
         ("edgeproxy_fetched_bytes_total", {"registry": "docker.io"}, 3),
         ("edgeproxy_pushed_bytes_total", {"registry": "docker.io"}, 12),
+        ("edgeproxy_replication_received_bytes_total", {"registry": "docker.io"}, 18),
         ("edgeproxy_errors_total", {"code": "BLOB_UNKNOWN"}, 4),
         ("edgeproxy_replication_received_total", {"outcome": "applied"}, 13),
         ("edgeproxy_replication_conflicts_total", {}, 14),

@@ -301,11 +301,29 @@ async def test_who_waited_for_an_end_that_was_wrong_is_told(tmp_path: Path) -> N
     async with running(tmp_path) as core:
         await core.chunks.begin(WHOLE)
         await core.chunks.put(WHOLE, chunk(0, SIZE, bytes(SIZE)))
-        ends = [core.chunks.finish(WHOLE), core.chunks.finish(WHOLE), core.chunks.put(WHOLE, chunk(0, SIZE))]
-        found = await asyncio.gather(*ends, return_exceptions=True)
-        assert [type(each) for each in found[:2]] == [DigestInvalid, BlobUploadUnknown]
-        assert found[2] is None or isinstance(found[2], BlobUploadUnknown)
-        assert left(core) == []
+        session, alone, ended = core.store.uploads.sessions[WHOLE.name], asyncio.Event(), asyncio.Event()
+
+        async def first() -> None:
+            """Has all of it for itself, and finds it wrong."""
+            async with core.store.uploads.sharing(WHOLE.name) as (_, writer), session.occupied.alone(Span(0, SIZE)):
+                alone.set()
+                await ended.wait()
+                await writer.close(keep=False)
+                core.store.uploads.forget(WHOLE.name)
+
+        ending = asyncio.create_task(first())
+        await alone.wait()
+        waiting = [core.chunks.put(WHOLE, chunk(0, SIZE)), core.chunks.finish(WHOLE)]
+        tasks = [asyncio.create_task(each) for each in waiting]
+        await until(lambda: session.users == 3)
+        for _ in range(20):  # what is unpacked in a thread gets as far as it can
+            await core.store.run(lambda: None)
+        ended.set()
+        await ending
+        for task in tasks:
+            with pytest.raises(BlobUploadUnknown):
+                await task
+        await push(core, chunk(0, SIZE))
 
 
 async def test_a_session_is_of_one_repository(tmp_path: Path) -> None:
@@ -457,6 +475,21 @@ async def test_cached_content_makes_room_for_chunks(tmp_path: Path) -> None:
         cached = await keep(core.store, b"c" * 5000)
         await push(core, chunk(3000, SIZE), chunk(0, 3000))
         assert (core.catalog.held(cached), core.room.used()) == (None, SIZE)
+
+
+async def test_the_budget_is_looked_at_while_chunks_come(tmp_path: Path) -> None:
+    """Not for each of them, but every 16 MiB."""
+    body = bytes(19_000_000)
+    whole = ChunkedBlob(Pinned(HERE, Digest.of(body)), len(body))
+    cuts = [*range(0, len(body), LARGEST_CHUNK), len(body)]
+    async with running(tmp_path, Setting(budget=20_000_000)) as core:
+        await core.catalog.pin(await keep(core.store, b"c" * 5_000_000), True)
+        await core.chunks.begin(whole)
+        for start, stop in itertools.pairwise(cuts[:-1]):
+            await core.chunks.put(whole, chunk(start, stop, body, packed=True))
+        with pytest.raises(InsufficientStorage):
+            await core.chunks.put(whole, chunk(cuts[-2], len(body), body))
+        assert await core.chunks.held(whole) == [Span(0, cuts[-2])]
 
 
 async def test_where_no_room_can_be_made_what_came_stays(tmp_path: Path) -> None:
