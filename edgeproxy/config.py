@@ -140,7 +140,7 @@ class Config(Section):
                 raise ValueError(f"{kind}: {twice!r} is there twice: give one of them another name")
         for policy in self.replication:
             for name in policy.targets:
-                if name not in names:
+                if name not in names and not set(name) & set("*?["):
                     raise ValueError(
                         f"replication {policy.name}: no [[target]] is called {name!r}{_nearest(name, names)}"
                     )

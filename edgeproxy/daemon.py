@@ -3,7 +3,7 @@
 import logging
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import ClientSession
@@ -14,6 +14,7 @@ from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
 from edgeproxy.admin.prefetch import PrefetchRequests
+from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
 from edgeproxy.api.chunked import Chunked
@@ -44,14 +45,17 @@ from edgeproxy.config import Config
 from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.backlog import Backlog
 from edgeproxy.jobs.replicate import Replication
+from edgeproxy.jobs.steering import Document, Steering, registered
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.jobs.targets import Target
-from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
+from edgeproxy.metrics import AnyGauge, Gauge, Metrics, TargetGauge, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.registries import TargetConfig, registered_target
 from edgeproxy.remote.measured import MeasuredRanking
 from edgeproxy.remote.registry import Registry
+from edgeproxy.sites.tasks import Lag
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
@@ -83,9 +87,9 @@ class Daemon:
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
-        self.states, outbox = TagStates(self.catalog), Outbox(self.catalog)
-        backlog = Backlog(outbox, clock, random.random)
-        self.replication = Replication(outbox, backlog, self.states, clock, supervisor.spawn, traffic)
+        self.states, self._outbox = TagStates(self.catalog), Outbox(self.catalog)
+        backlog = Backlog(self._outbox, clock, random.random)
+        self.replication = Replication(self._outbox, backlog, self.states, clock, supervisor.spawn, traffic)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -129,10 +133,24 @@ class Daemon:
         return Push(self.uploads, chunked, manifests, removals, self.admission, config.timeout.idle)
 
     def _replicate(self, config: Config, library: Library) -> None:
-        peers = assembly.peers(config, self._session, self.layout.name, self.clock, self.budget, self._packers)
-        targets = [Target(peer, self.clock, random.random) for peer in peers]
+        self._timeouts = config.timeout
+        targets = {target.name: self._target(target) for target in config.target}
+        for document in registered(self._outbox):
+            name = str(document.get("name"))
+            try:
+                targets.setdefault(name, self._registered(document))
+            except ValueError as error:
+                log.error("target %s was registered, and cannot be used any more: %s", name, error)
         shipments = Shipments(library, self.store, self.states, Pushed(self.catalog), self.layout.name)
-        self.replication.configure([each.policy() for each in config.replication], targets, shipments)
+        self.replication.configure([each.policy() for each in config.replication], targets.values(), shipments)
+
+    def _target(self, settings: TargetConfig) -> Target:
+        timeouts, name = self._timeouts, self.layout.name
+        peer = assembly.peer(settings, timeouts, self._session, name, self.clock, self.budget, self._packers)
+        return Target(peer, self.clock, random.random)
+
+    def _registered(self, document: Document) -> Target:
+        return self._target(registered_target(document))
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)
@@ -205,11 +223,35 @@ class Daemon:
             self._supervisor.spawn,
         )
 
-    def _gauges(self) -> list[Gauge | UpstreamGauge]:
+    def sites(self) -> SiteRequests:
+        return SiteRequests(Steering(self.replication, self._outbox, self._registered))
+
+    def _replication_gauges(self) -> list[AnyGauge]:
+        replication = self.replication
+
+        def lags(field: Callable[[Lag], float]) -> Callable[[], Iterable[tuple[str, float]]]:
+            return lambda: [(name, field(replication.backlog.lag(name))) for name in replication.targets]
+
         return [
+            Gauge("edgeproxy_replication_tasks", "References still to be sent.", replication.left),
+            TargetGauge(
+                "edgeproxy_replication_lag_seconds",
+                "Seconds since the oldest write that a target lacks.",
+                lags(lambda lag: lag.seconds),
+            ),
+            TargetGauge("edgeproxy_replication_lag_bytes", "Bytes that a target lacks.", lags(lambda lag: lag.size)),
+            TargetGauge(
+                "edgeproxy_replication_target_up",
+                "Whether a target takes what is sent.",
+                lambda: [(name, float(target.standing is not None)) for name, target in replication.targets.items()],
+            ),
+        ]
+
+    def _gauges(self) -> list[AnyGauge]:
+        return [
+            *self._replication_gauges(),
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
             Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
-            Gauge("edgeproxy_replication_tasks", "References still to be sent.", self.replication.left),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),
             Gauge(
                 "edgeproxy_cache_budget_bytes",

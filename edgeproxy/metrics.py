@@ -82,10 +82,22 @@ class UpstreamGauge:
     read: Callable[[], Iterable[tuple[tuple[str, str], float | None]]]
 
 
+@dataclass(frozen=True, slots=True)
+class TargetGauge:
+    """A number of every target of replication, by its name."""
+
+    name: str
+    help: str
+    read: Callable[[], Iterable[tuple[str, float]]]
+
+
+AnyGauge = Gauge | UpstreamGauge | TargetGauge
+
+
 class Metrics:
     """Renders the counts in the Prometheus text format; the names are listed in docs/metrics.md."""
 
-    def __init__(self, traffic: Traffic, gauges: Iterable[Gauge | UpstreamGauge]) -> None:
+    def __init__(self, traffic: Traffic, gauges: Iterable[AnyGauge]) -> None:
         self._traffic = traffic
         self._gauges = list(gauges)
         self._registry = CollectorRegistry()
@@ -162,9 +174,14 @@ Counts = (
 )
 
 
-def _gauge(gauge: Gauge | UpstreamGauge) -> Metric:
+def _gauge(gauge: AnyGauge) -> Metric:
     if isinstance(gauge, Gauge):
         return GaugeMetricFamily(gauge.name, gauge.help, value=gauge.read())
+    if isinstance(gauge, TargetGauge):
+        family = GaugeMetricFamily(gauge.name, gauge.help, labels=["target"])
+        for target, number in gauge.read():
+            family.add_metric([target], number)
+        return family
     family = GaugeMetricFamily(gauge.name, gauge.help, labels=["registry", "upstream"])
     for labels, value in gauge.read():
         if value is not None:

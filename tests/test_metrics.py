@@ -136,7 +136,9 @@ def test_an_edge_belongs_to_its_bucket(seconds: float, edge: str) -> None:
 
 
 async def test_what_the_daemon_exports_is_what_is_documented(tmp_path: Path) -> None:
-    config = Config.model_validate({"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {"a.test": {}}})
+    target = {"name": "store-7", "url": "http://127.0.0.1:9"}
+    settings = {"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {"a.test": {}}, "target": [target]}
+    config = Config.model_validate(settings)
     async with new_session(Timeouts()) as session, asyncio.TaskGroup() as group:
         traffic = busy()
         daemon = Daemon(config, Supervisor(group, ManualClock(), traffic), session, traffic)

@@ -6,13 +6,18 @@ from aiohttp import web
 
 from edgeproxy.admin.guard import Allow, guard
 from edgeproxy.admin.prefetch import PrefetchRequests
+from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.metrics import Metrics
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def admin_app(
-    metrics: Metrics, ready: Callable[[], Awaitable[str]], prefetch: PrefetchRequests, allow: Allow | None = None
+    metrics: Metrics,
+    ready: Callable[[], Awaitable[str]],
+    prefetch: PrefetchRequests,
+    sites: SiteRequests,
+    allow: Allow | None = None,
 ) -> web.Application:
     """`ready` really reads the store, and says what is wrong; nothing is "". `allow`: where others reach this, too."""
 
@@ -31,4 +36,5 @@ def admin_app(
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)
     app.router.add_post("/api/v1/prefetch", prefetch.post)
+    sites.add_to(app.router)
     return app

@@ -57,6 +57,10 @@ class Backlog:
         """Whether nothing newer has taken its place."""
         return self.tasks.get(_key(task)) is task
 
+    def is_due(self, task: Task) -> bool:
+        """Whether it is still to be sent as it is, and not stopped."""
+        return self.is_current(task) and not self._is_stopped(task)
+
     async def failed(self, task: Task, error: str) -> None:
         """It is tried again later; unless something newer has taken its place, which is tried at once."""
         if self.is_current(task):

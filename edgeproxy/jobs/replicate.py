@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.cache.shipments import Shipments
 from edgeproxy.interfaces import Clock, TagState
-from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.backlog import Backlog, Pair
 from edgeproxy.jobs.targets import Target
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import NameUnknown, Refusal, Unavailable, Unsupported, UpstreamTimeout
@@ -66,6 +66,8 @@ class Replication:
         self.policies: Mapping[str, ReplicationPolicy] = {}
         self.targets: Mapping[str, Target] = {}
         self._shipments: Shipments | None = None
+        self.running: dict[Task, asyncio.Task[None]] = {}
+        """What is being sent."""
         self._served = set[str]()
         self._routing = asyncio.Lock()
         self._ran = {key.removeprefix(_RAN): float(when) for key, when in outbox.rows(_RAN)}
@@ -112,7 +114,7 @@ class Replication:
             await self._confirmed(policy, reference)
 
     async def _confirmed(self, policy: ReplicationPolicy, reference: Reference) -> None:
-        targets = self._targets_of(policy)
+        targets = self.targets_of(policy)
         asked = (self.backlog.waiting(policy.name, target.peer.name, reference) for target in targets)
         pending = {each for each in asked if each is not None}
         try:
@@ -142,7 +144,7 @@ class Replication:
                 Change(news.repository, name, news.media_type, news.artifact_type, news.deleted) for name in names
             )
             if policy.on_event and any(map(policy.wants, changes)):
-                for target in self._targets_of(policy):
+                for target in self.targets_of(policy):
                     if not target.source or target.source not in news.via:
                         where = policy.name, target.peer.name, str(news.reference)
                         yield Task.new(*where, created=news.at, size=news.size, via=news.via, version=news.version)
@@ -176,7 +178,7 @@ class Replication:
             self._ran[policy.name] = now
             await self._outbox.settle(0, {f"{_RAN}{policy.name}": str(now)}, [])
             if last is not None:  # else it is new
-                for target in self._targets_of(policy):
+                for target in self.targets_of(policy):
                     self._begin(self._compare_due(policy, target), f"schedule of {policy.name}")
 
     async def _compare_due(self, policy: ReplicationPolicy, target: Target) -> None:
@@ -209,7 +211,7 @@ class Replication:
 
     async def _serve(self, target: Target) -> None:
         """Look after it, and send it what is due until nothing is."""
-        if target.wants_a_look() and not await target.check(self._some_repository(target)):
+        if target.wants_a_look() and not await self.look_at(target):
             return
         if not target.compared:
             await self._compare_all(target)
@@ -217,7 +219,19 @@ class Replication:
             free = asyncio.Semaphore(_AT_ONCE)
             async with asyncio.TaskGroup() as group:
                 for task in batch:
-                    group.create_task(self._deliver(task, target, free))
+                    group.create_task(self._send(task, target, free))
+
+    async def look_at(self, target: Target) -> bool:
+        """Ask it now whether it takes what is sent."""
+        return await target.check(self._some_repository(target))
+
+    async def halt(self, pair: Pair) -> None:
+        """End what is being sent for a policy to a target; it stays to be sent."""
+        sending = [work for task, work in self.running.items() if (task.policy, task.target) == pair]
+        for work in sending:
+            work.cancel()
+        if sending:
+            await asyncio.wait(sending)
 
     def _due(self, target: Target) -> Sequence[Task]:
         return self.backlog.due(target.peer.name) if target.standing is not None else []
@@ -230,28 +244,39 @@ class Replication:
         except Refusal as refusal:
             target.lost(refusal.message)
 
-    async def _deliver(self, task: Task, target: Target, free: asyncio.Semaphore) -> None:
+    async def _send(self, task: Task, target: Target, free: asyncio.Semaphore) -> None:
+        """In a task of its own, that `halt` may end without ending the others."""
         async with free:
-            if target.standing is None or not self.backlog.is_current(task):
+            if target.standing is None or not self.backlog.is_due(task):
                 return
-            assert self._shipments is not None
-            reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
+            self.running[task] = work = asyncio.create_task(self._deliver(task, target))
             try:
-                sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
-            except Unsupported as refusal:  # and will be tomorrow
-                log.warning("%s stays as it is: %s", reference, refusal.message)
-                await self.backlog.delivered(task, 0)
-            except Refusal as refusal:
-                await self._failed(task, target, refusal.message)
-                if isinstance(refusal, Unavailable):
-                    await target.check(reference.repository)
-            except Exception as error:  # a disk that fails, or a bug: the rest is sent all the same
-                log.exception("%s cannot be sent to %s", reference, target.peer.name)
-                await self._failed(task, target, f"{type(error).__name__}: {error}")
-            else:
-                self._traffic.delivered[target.peer.name] += 1
-                self._traffic.shipped[target.peer.name] += sent
-                await self.backlog.delivered(task, sent)
+                await asyncio.wait([work])
+            finally:
+                work.cancel()
+                del self.running[task]
+        if not work.cancelled():
+            work.result()
+
+    async def _deliver(self, task: Task, target: Target) -> None:
+        assert self._shipments is not None
+        reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
+        try:
+            sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
+        except Unsupported as refusal:  # and will be tomorrow
+            log.warning("%s stays as it is: %s", reference, refusal.message)
+            await self.backlog.delivered(task, 0)
+        except Refusal as refusal:
+            await self._failed(task, target, refusal.message)
+            if isinstance(refusal, Unavailable):
+                await target.check(reference.repository)
+        except Exception as error:  # a disk that fails, or a bug: the rest is sent all the same
+            log.exception("%s cannot be sent to %s", reference, target.peer.name)
+            await self._failed(task, target, f"{type(error).__name__}: {error}")
+        else:
+            self._traffic.delivered[target.peer.name] += 1
+            self._traffic.shipped[target.peer.name] += sent
+            await self.backlog.delivered(task, sent)
 
     async def _failed(self, task: Task, target: Target, trouble: str) -> None:
         log.warning("%s to %s: %s", task.reference, target.peer.name, trouble)
@@ -271,12 +296,11 @@ class Replication:
                 return repository
         return None
 
-    def _targets_of(self, policy: ReplicationPolicy) -> list[Target]:
-        return [self.targets[name] for name in policy.targets if name in self.targets]
+    def targets_of(self, policy: ReplicationPolicy) -> list[Target]:
+        return [target for name, target in self.targets.items() if policy.sends_to(name)]
 
     def _policies_of(self, target: Target) -> list[ReplicationPolicy]:
-        name = target.peer.name
-        return [policy for policy in self.policies.values() if name in policy.targets]
+        return [policy for policy in self.policies.values() if policy.sends_to(target.peer.name)]
 
 
 def _change(repository: Repository, name: str | None, state: TagState) -> Change:

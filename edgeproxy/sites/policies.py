@@ -1,6 +1,7 @@
 """Replication policies: what is to go where, when, and who waits for it. Pure."""
 
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from edgeproxy.oci.reference import Repository
@@ -34,6 +35,10 @@ class ReplicationPolicy:
     mode: Mode = "async"
     timeout: float = 30.0
     """Seconds that a push waits for the targets that `mode` asks for."""
+
+    def sends_to(self, target: str) -> bool:
+        """`targets` are names, or shell patterns for the names of those that are registered."""
+        return any(fnmatchcase(target, pattern) for pattern in self.targets)
 
     def wants(self, change: Change) -> bool:
         """Deletions have no type to go by."""
