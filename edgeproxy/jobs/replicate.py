@@ -211,7 +211,7 @@ class Replication:
 
     async def _serve(self, target: Target) -> None:
         """Look after it, and send it what is due until nothing is."""
-        if target.wants_a_look() and not await self.look_at(target):
+        if target.is_due() and not await self.look_at(target):
             return
         if not target.compared:
             await self._compare_all(target)

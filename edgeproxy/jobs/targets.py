@@ -28,8 +28,13 @@ class Target:
         self.compared = False
         """Whether all it has was compared with all we have, since it was there again."""
 
-    def wants_a_look(self) -> bool:
+    def is_due(self) -> bool:
+        """Whether it is to be asked again."""
         return self._clock.now() >= self.next_check
+
+    def wants_a_look(self) -> bool:
+        """Whether it is to be asked again, or has come back and is to be compared."""
+        return self.is_due() or (self.standing is not None and not self.compared)
 
     @property
     def source(self) -> str:
