@@ -112,8 +112,11 @@ async def test_what_was_registered_is_there_after_a_restart(tmp_path: Path) -> N
 async def test_tasks_are_listed_stopped_and_go_on(tmp_path: Path) -> None:
     async with sites(tmp_path) as both:
         await both.ask("POST", "targets", both.document)
+        target = both.here.daemon.replication.targets["store-7"]
+        await wait_until(lambda: target.compared, "they are compared")
         await both.relay.refuse()
         await push_image(both.here, "1.0")
+        await wait_until(lambda: target.standing is None, "it is known to be away")
         await both.step()
         _, found = await both.ask("GET", "tasks?target=store-7&policy=shop")
         (task,) = found["tasks"]
