@@ -13,8 +13,10 @@ from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
+from edgeproxy.admin.app import Operations
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
+from edgeproxy.admin.webhooks import Webhooks
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
 from edgeproxy.api.chunked import Chunked
@@ -36,6 +38,7 @@ from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.shipments import Shipments
+from edgeproxy.cache.source import UpstreamSource
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import Uploads
 from edgeproxy.cache.upstreams import Upstreams
@@ -44,6 +47,7 @@ from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.pull import Pulling
 from edgeproxy.jobs.replicate import Replication
 from edgeproxy.jobs.steering import Document, Steering, registered
 from edgeproxy.jobs.supervise import Job, Supervisor
@@ -90,6 +94,7 @@ class Daemon:
         self.states, self._outbox = TagStates(self.catalog), Outbox(self.catalog)
         backlog = Backlog(self._outbox, clock, random.random)
         self.replication = Replication(self._outbox, backlog, self.states, clock, supervisor.spawn, traffic)
+        self.pulling = Pulling(self._outbox, clock, supervisor.spawn)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -117,20 +122,24 @@ class Daemon:
         pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, name, room.spare)
         push = self._push(config, library, room)
         self._replicate(config, library)
+        self.prefetch = Prefetch(library, admission)
+        source = UpstreamSource(catalog, tags, listings, self.prefetch, self._removals)
+        pulls = [each for each in config.replication if each.source]
+        self.pulling.configure([each.pull_policy() for each in pulls], source)
+        self._secrets = {each.name: each.notices_secret() for each in pulls}
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
-        self.prefetch = Prefetch(library, admission)
 
     def _push(self, config: Config, library: Library, room: Room) -> Push:
         store, clock, traffic = self.store, self.clock, self._traffic
-        pushed = Pushed(self.catalog, journal=bool(config.replication))
+        pushed = Pushed(self.catalog, journal=any(each.targets for each in config.replication))
         self.uploads = Uploads(assembly.upload_limits(config), store, pushed, room, clock, traffic)
-        announcer = self.replication if config.replication else None
+        announcer = self.replication if any(each.targets for each in config.replication) else None
         manifests = Manifests(store, pushed, room, library, clock, traffic, config.timeout.answer, announcer)
-        removals = Removals(store, pushed, clock, traffic, announcer)
+        self._removals = Removals(store, pushed, clock, traffic, announcer)
         chunked = Chunked(Chunks(self.uploads, store, self.flights))
-        return Push(self.uploads, chunked, manifests, removals, self.admission, config.timeout.idle)
+        return Push(self.uploads, chunked, manifests, self._removals, self.admission, config.timeout.idle)
 
     def _replicate(self, config: Config, library: Library) -> None:
         self._timeouts = config.timeout
@@ -142,7 +151,8 @@ class Daemon:
             except ValueError as error:
                 log.error("target %s was registered, and cannot be used any more: %s", name, error)
         shipments = Shipments(library, self.store, self.states, Pushed(self.catalog), self.layout.name)
-        self.replication.configure([each.policy() for each in config.replication], targets.values(), shipments)
+        policies = [each.policy() for each in config.replication if each.targets]
+        self.replication.configure(policies, targets.values(), shipments)
 
     def _target(self, settings: TargetConfig) -> Target:
         timeouts, name = self._timeouts, self.layout.name
@@ -161,6 +171,7 @@ class Daemon:
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("replicate", self.replication.step, every=1.0, delay=1.0),
+            Job("pull", self.pulling.step, every=5.0, delay=1.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
             Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
         ]
@@ -215,16 +226,14 @@ class Daemon:
         verifier = assembly.verifier(auth.token, addresses) if auth.token.is_given else None
         return Callers(issuer, self.clock, users, verifier, auth.groups, pass_through=auth.pass_through)
 
-    def prefetches(self) -> PrefetchRequests:
-        """By what the configuration decides at the time of each."""
-        return PrefetchRequests(
-            lambda image: self.addresses.image(image),
-            lambda reference, platforms: self.prefetch(reference, platforms),
-            self._supervisor.spawn,
+    def operations(self) -> Operations:
+        """What operators may ask; answered by what the configuration decides at the time of each."""
+        spawn = self._supervisor.spawn
+        prefetch = PrefetchRequests(
+            lambda image: self.addresses.image(image), lambda *each: self.prefetch(*each), spawn
         )
-
-    def sites(self) -> SiteRequests:
-        return SiteRequests(Steering(self.replication, self._outbox, self._registered))
+        sites = SiteRequests(Steering(self.replication, self.pulling, self._outbox, self._registered))
+        return Operations(self.metrics, self.ready, prefetch, sites, Webhooks(self.pulling.told, lambda: self._secrets))
 
     def _replication_gauges(self) -> list[AnyGauge]:
         replication = self.replication

@@ -122,6 +122,10 @@ class Tags:
 
     # asking
 
+    async def check(self, tag: Tag) -> Descriptor:
+        """What it names now, whatever is known of it. Raises upstream's `Refusal`."""
+        return await asyncio.shield(self._ask(tag))
+
     def _revalidate_behind(self, tag: Tag, now: float) -> None:
         trouble = self._troubles.get(tag)
         if tag in self._questions or (trouble and now < trouble.until):

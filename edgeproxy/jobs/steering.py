@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgeproxy.jobs.backlog import Pair
+from edgeproxy.jobs.pull import Pulling
 from edgeproxy.jobs.replicate import Replication
 from edgeproxy.jobs.targets import Target
 from edgeproxy.oci.errors import NameUnknown, RequestInvalid, Unavailable
@@ -20,9 +21,12 @@ _CHANGES: Mapping[str, Callable[[Execution], Execution]] = {"stop": Execution.st
 class Steering:
     """Of targets, those that the configuration names, and those that were registered: rows `target/<name>`."""
 
-    def __init__(self, replication: Replication, outbox: Outbox, make: Callable[[Document], Target]) -> None:
+    def __init__(
+        self, replication: Replication, pulling: Pulling, outbox: Outbox, make: Callable[[Document], Target]
+    ) -> None:
         """`make` raises ValueError with what is wrong with a target's document."""
         self._replication = replication
+        self._pulling = pulling
         self._outbox = outbox
         self._make = make
 
@@ -70,10 +74,12 @@ class Steering:
         return [self._task(task) for task in sorted(found, key=lambda task: task.created)[:limit]]
 
     async def run(self, policy: str, target: str) -> int:
-        """Compare all that a policy is about, at one target or at all of its; how much they lack.
+        """Compare all that a policy is about, at one target or at all of its; how much they lack, or is brought.
 
         Raises `NameUnknown`, `Unavailable` where a target is away.
         """
+        if policy in self._pulling.policies:
+            return await self._pulling.run(policy)
         found = 0
         for each in self._targets_of(policy, target):
             if each.standing is None and not await self._replication.look_at(each):

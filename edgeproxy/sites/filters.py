@@ -46,6 +46,11 @@ class Filter:
     matches: _Matcher = field(compare=False, repr=False)
     """Whether it is about this name, excluded or not."""
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it is about one name."""
+        return not self.excludes and not set(self.text) & set("*?") and not self.text.startswith((_REGEX, _SEMVER))
+
     @classmethod
     def parse(cls, text: str, *, versions: bool = False) -> Self:
         """`versions`: it is for tags, so it may be a range. Raises `FilterInvalid`."""

@@ -48,6 +48,29 @@ class ReplicationPolicy:
         return self.chain.passes(change.repository, change.tag, change.media_type, change.artifact_type)
 
 
+@dataclass(frozen=True, slots=True)
+class PullPolicy:
+    """What passes the chain in the registry `source` is brought here."""
+
+    name: str
+    chain: Chain
+    source: str
+    on_event: bool = True
+    schedule: Schedule | None = None
+    deletions: bool = False
+
+    def named(self) -> list[Repository]:
+        """The repositories that its filters name exactly: nobody has to be asked which there are."""
+        projects = [each.text for each in self.chain.projects if each.is_name] or [self.source]
+        images = [each.text for each in self.chain.images if each.is_name]
+        found = (f"{project}/{image}" for project in projects for image in images)
+        return [
+            Repository(self.source, name.removeprefix(f"{self.source}/"))
+            for name in found
+            if name.startswith(f"{self.source}/")
+        ]
+
+
 def satisfied(mode: Mode, delivered: int, targets: int) -> bool:
     """Whether a push may be answered; without a target there is nobody to wait for."""
     match mode:

@@ -20,7 +20,7 @@ from edgeproxy.store.rows import Rows
 
 _EVENT = "event/"
 _LAST = "total/events"
-_OWN = ("task/", "execution/", "target/", "policy/")
+_OWN = ("task/", "execution/", "target/", "policy/", "pull/")
 """What replication may keep rows under."""
 
 

@@ -23,7 +23,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[str]:
     users.write_text(f"root:{hashed('right')}\nalice:{hashed('right')}\n")
     async with serving(tmp_path, {"auth": {"htpasswd": users}, "access": RULES}) as proxy:
         daemon = proxy.daemon
-        app = admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), daemon.sites(), daemon.allow_operator)
+        app = admin_app(daemon.operations(), daemon.allow_operator)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:

@@ -55,7 +55,7 @@ async def sites(tmp_path: Path, more: Mapping[str, Any] | None = None) -> AsyncI
         RecordingRelay(f"http://127.0.0.1:{there.port}") as relay,
     ):
         daemon = here.daemon
-        app = admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), daemon.sites())
+        app = admin_app(daemon.operations())
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -78,6 +78,7 @@ async def test_a_target_is_registered_looked_at_sent_to_and_removed(tmp_path: Pa
         assert found["standing"]["source"] == both.there.daemon.layout.name
         assert found["standing"]["free"] > 0
         await wait_until(lambda: tags(both.there) == {"1.0"}, "it is sent what was pushed before")
+        await wait_until(lambda: not both.here.daemon.replication.backlog.tasks, "that is known here")
         status, listed = await both.ask("GET", "targets")
         assert (status, [each["name"] for each in listed["targets"]]) == (200, ["store-7"])
         assert listed["targets"][0]["lag"] == {"seconds": 0.0, "size": 0, "tasks": 0}
