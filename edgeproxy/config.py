@@ -62,6 +62,7 @@ class RuleConfig(Section):
     match: str
     fresh: Duration | None = None
     max_stale: Duration | None = None
+    pushed_for: Duration | None = None
 
 
 class FetchConfig(Section):

@@ -108,8 +108,8 @@ class Daemon:
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
         self.budget = assembly.budget(config, clock, self._traffic)
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
-        rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
-        patience = config.timeout.answer
+        rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale, rule.pushed_for) for rule in config.rule])
+        patience, self._rules = config.timeout.answer, rules
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
@@ -171,6 +171,7 @@ class Daemon:
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("replicate", self.replication.step, every=1.0, delay=1.0),
+            Job("let go", lambda: self._removals.let_go(self._rules), every=60.0, delay=10.0),
             Job("pull", self.pulling.step, every=5.0, delay=1.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
             Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),

@@ -1,8 +1,10 @@
 """Deletions (distribution-spec, spec.md#content-management): at once for all who ask, on disk when room is needed."""
 
+import logging
 from typing import NamedTuple
 
 from edgeproxy.cache.answers import read
+from edgeproxy.cache.rules import Rules
 from edgeproxy.cache.uploads import refused
 from edgeproxy.cache.writes import Announcer, Said, Write, announce, check
 from edgeproxy.interfaces import Clock
@@ -15,6 +17,8 @@ from edgeproxy.oci.version import Version
 from edgeproxy.store.disk import DiskStore
 from edgeproxy.store.pushed import Pushed
 from edgeproxy.store.removal import Removal
+
+log = logging.getLogger(__name__)
 
 
 class Removed(NamedTuple):
@@ -69,6 +73,17 @@ class Removals:
         with refused():
             if not await self._rows.remove_blob(pinned, self._clock.now()):
                 raise unknown("blobs", pinned)
+
+    async def let_go(self, rules: Rules) -> None:
+        """What was pushed, and is to stay no longer by its rule: it is checked upstream and may be evicted."""
+        now = self._clock.now()
+
+        def is_over(tag: Tag, changed: float) -> bool:
+            stays = rules.of(tag).pushed_for
+            return stays is not None and changed + stays <= now
+
+        if rules.let_go and (gone := await self._rows.let_go(is_over)):
+            log.info("%d tags that were pushed here are let go", gone)
 
     async def _subject(self, pinned: Pinned) -> Digest | None:
         """What a manifest refers to, where it is here to be asked."""

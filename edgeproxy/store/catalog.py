@@ -181,11 +181,12 @@ class Catalog:
             self._forget()
 
     async def put_tag(self, tag: Tag, record: TagRecord) -> None:
-        """What upstream says; a tag that was pushed here stays as it is, also where it has been deleted since."""
+        """What upstream says; a tag that was pushed here, or deleted, stays as it is unless it was let go."""
 
         def act(rows: Rows) -> None:
             value = rows.get(tag_key(tag))
-            if rows.get(version_key(tag)) is None and (value is None or not tag_record(value).pushed):
+            ours = rows.get(version_key(tag)) is not None if value is None else tag_record(value).pushed
+            if not ours:
                 put_tag(rows, tag, record)
 
         await self._note(act)

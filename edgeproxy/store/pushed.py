@@ -1,7 +1,7 @@
 """What was pushed here, in the catalogue's rows: nobody upstream has to know of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgeproxy.interfaces import Held, TagState
@@ -21,7 +21,7 @@ from edgeproxy.store.catalog import (
     tag_record,
 )
 from edgeproxy.store.outbox import News, note
-from edgeproxy.store.removal import Removal, TagFate, keep, remove_blob, remove_manifest, remove_tag, told
+from edgeproxy.store.removal import Removal, TagFate, keep, let_go, remove_blob, remove_manifest, remove_tag, told
 from edgeproxy.store.rows import Rows
 from edgeproxy.store.versions import Extent, Merge, known_state, put_state
 
@@ -137,6 +137,10 @@ class Pushed:
     async def remove_blob(self, pinned: Pinned, now: float) -> bool:
         """False where its repository does not show it."""
         return await self._catalog.change(lambda rows: remove_blob(rows, pinned, now))
+
+    async def let_go(self, is_over: Callable[[Tag, float], bool]) -> int:
+        """How many tags are as upstream's from now on; as `store.removal.let_go`."""
+        return await self._catalog.change(lambda rows: let_go(rows, is_over))
 
     async def forget_kept(self, now: float) -> None:
         """Drop the rows of what has waited long enough."""

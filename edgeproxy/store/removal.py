@@ -1,12 +1,12 @@
 """What deletions do to the rows: who shows content, and who keeps it. Its bytes leave later, by eviction."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from edgeproxy.interfaces import Kind, TagState
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.reference import Pinned, Tag
-from edgeproxy.store.catalog import gone_key, held_of, link_key, put_held, tag_key, tag_record
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.store.catalog import gone_key, held_of, link_key, put_held, put_tag, tag_key, tag_record
 from edgeproxy.store.outbox import News, note
 from edgeproxy.store.rows import Rows
 from edgeproxy.store.versions import Change, Extent, Merge, known_state, put_state
@@ -76,6 +76,20 @@ def remove_blob(rows: Rows, pinned: Pinned, now: float) -> bool:
     if not rows.scan(f"link/{pinned.digest}/", limit=1):
         rows.delete(f"keep/{pinned.digest}")
     return True
+
+
+def let_go(rows: Rows, is_over: Callable[[Tag, float], bool]) -> int:
+    """Have tags that were pushed be as upstream's are, from when on is asked: by tag and by when it was changed."""
+    gone = 0
+    for key, value in list(rows.all("tag/")):
+        record = tag_record(value)
+        name, _, tag_name = key.removeprefix("tag/").partition(" ")
+        tag = Tag(Repository(*name.split("/", 1)), tag_name)
+        if record.pushed and is_over(tag, record.changed):
+            put_tag(rows, tag, record._replace(pushed=False))
+            release(rows, Pinned(tag.repository, record.descriptor.digest))
+            gone += 1
+    return gone
 
 
 def keep(rows: Rows, pinned: Pinned) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.writes import Said
 from edgeproxy.interfaces import TagState
 from edgeproxy.oci.digest import Digest
@@ -20,6 +21,7 @@ from tests.fakes.shelf import Fault, image_manifest
 from tests.store.stores import keep
 
 OTHER = image_manifest(CONFIG_BODY, LAYERS[:1])
+DAY = 86400.0
 
 
 def said(stamp: int, via: tuple[str, ...] = ("far",), **vector: int) -> Said:
@@ -270,3 +272,37 @@ async def test_a_push_by_digest_is_news_once(tmp_path: Path) -> None:
         assert [(event.news.tag, event.news.digest, event.news.via) for event in last] == [
             (None, pinned.digest, ("far", ours))
         ]
+
+
+async def test_what_was_pushed_is_let_go_when_its_rule_says_so(tmp_path: Path) -> None:
+    rules = Rules([Rule(f"{HERE}:1.*", pushed_for=DAY), Rule("*")])
+    async with running(tmp_path) as core:
+        pinned = await push(core)
+        await push(core, tag=Tag(HERE, "kept"))
+        await core.removals.let_go(rules)
+        record = core.catalog.tag(TAG)
+        assert record is not None
+        assert record.pushed
+        core.clock.advance(DAY)
+        await core.removals.let_go(rules)
+        record, other = core.catalog.tag(TAG), core.catalog.tag(Tag(HERE, "kept"))
+        assert record is not None
+        assert other is not None
+        assert (record.pushed, other.pushed) == (False, True)
+        held = core.catalog.held(pinned.digest)
+        assert held is not None
+        assert held.pinned, "another tag keeps it"
+        newer = core.first.image(HERE, "1.0", [b"upstream's"])
+        await core.get("manifests", TAG)
+        await core.settled()
+        assert (await core.library.stat("manifests", TAG)).descriptor.digest == newer.digest
+        assert (await core.library.stat("manifests", Tag(HERE, "kept"))).descriptor.digest == pinned.digest
+
+
+async def test_what_is_let_go_may_leave(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        pinned = await push(core)
+        await core.removals.let_go(Rules([Rule("*", pushed_for=0.0)]))
+        held = core.catalog.held(pinned.digest)
+        assert held is not None
+        assert not held.pinned
