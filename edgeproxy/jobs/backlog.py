@@ -71,6 +71,8 @@ class Backlog:
     async def delivered(self, task: Task, sent: int) -> None:
         """`sent` in bytes. An execution ends with its last task."""
         pair = task.policy, task.target
+        if pair not in self.executions:  # its policy is gone
+            return
         execution = self.executions[pair].delivered(sent)
         dropped = []
         if self.is_current(task):

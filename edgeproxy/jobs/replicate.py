@@ -151,8 +151,14 @@ class Replication:
 
     def _names(self, news: News) -> Sequence[str | None]:
         """The tags by which it is judged: what refers to something, by those of its subject."""
-        subject = news.subject if news.tag is None else subject_of(news.tag)
-        return [news.tag] if subject is None else self._names_of(Pinned(news.repository, subject))
+        if news.tag is not None:
+            return self._aliases(news.repository, news.tag)
+        return [None] if news.subject is None else self._names_of(Pinned(news.repository, news.subject))
+
+    def _aliases(self, repository: Repository, name: str) -> Sequence[str | None]:
+        """The tags by which a tag is judged: itself, or those of the subject of which it is made."""
+        subject = subject_of(name)
+        return [name] if subject is None else self._names_of(Pinned(repository, subject))
 
     def _names_of(self, manifest: Pinned) -> Sequence[str | None]:
         states = self._written.states(manifest.repository).items()
@@ -191,7 +197,7 @@ class Replication:
         ours = {
             name: state
             for name, state in self._written.states(repository).items()
-            if policy.wants(_change(repository, self._alias(repository, name), state))
+            if any(policy.wants(_change(repository, each, state)) for each in self._aliases(repository, name))
         }
         theirs: Mapping[str, TagState | Descriptor] = {}
         if ours:
@@ -223,7 +229,7 @@ class Replication:
 
     async def look_at(self, target: Target) -> bool:
         """Ask it now whether it takes what is sent."""
-        return await target.check(self._some_repository(target))
+        return await target.check(self._some_repository(target), self.backlog.lag(target.peer.name).size)
 
     async def halt(self, pair: Pair) -> None:
         """End what is being sent for a policy to a target; it stays to be sent."""
@@ -247,7 +253,7 @@ class Replication:
     async def _send(self, task: Task, target: Target, free: asyncio.Semaphore) -> None:
         """In a task of its own, that `halt` may end without ending the others."""
         async with free:
-            if target.standing is None or not self.backlog.is_due(task):
+            if target.standing is None or not self.backlog.is_due(task) or task.policy not in self.policies:
                 return
             self.running[task] = work = asyncio.create_task(self._deliver(task, target))
             try:
@@ -268,7 +274,7 @@ class Replication:
             await self.backlog.delivered(task, 0)
         except Refusal as refusal:
             await self._failed(task, target, refusal.message)
-            if isinstance(refusal, Unavailable):
+            if isinstance(refusal, Unavailable) and target.standing is not None:
                 await target.check(reference.repository)
         except Exception as error:  # a disk that fails, or a bug: the rest is sent all the same
             log.exception("%s cannot be sent to %s", reference, target.peer.name)
@@ -282,11 +288,6 @@ class Replication:
         log.warning("%s to %s: %s", task.reference, target.peer.name, trouble)
         self._traffic.undelivered[target.peer.name] += 1
         await self.backlog.failed(task, trouble)
-
-    def _alias(self, repository: Repository, name: str) -> str | None:
-        """The tag by which this one is judged: a companion by one of its subject's."""
-        subject = subject_of(name)
-        return name if subject is None else self._names_of(Pinned(repository, subject))[0]
 
     def _some_repository(self, target: Target) -> Repository | None:
         """One that is pushed to it."""

@@ -41,8 +41,8 @@ class Target:
         """Its source id, where that is known."""
         return self.standing.source if self.standing else ""
 
-    async def check(self, repository: Repository | None) -> bool:
-        """Whether it is there and takes what we push; `repository`: one that we push to."""
+    async def check(self, repository: Repository | None, wanted: int = 0) -> bool:
+        """Whether it is there and takes what we push; `repository`: one that we push to, `wanted`: bytes to be sent."""
         try:
             standing = await self.peer.check(repository)
         except Refusal as refusal:
@@ -50,7 +50,11 @@ class Target:
             return False
         if self.standing is None:
             log.info("target %s is there: %s", self.peer.name, standing.path)
-        self.standing, self.trouble, self.failures = standing, "", 0
+        self.standing, self.failures = standing, 0
+        self.trouble = ""
+        if standing.free is not None and standing.free < wanted:
+            self.trouble = f"it has room for {standing.free} bytes, and {wanted} are to be sent: raise its cache.budget"
+            log.warning("target %s: %s", self.peer.name, self.trouble)
         self.next_check = self._clock.now() + _HEARTBEAT
         return True
 

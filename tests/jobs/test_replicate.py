@@ -283,3 +283,24 @@ async def test_what_a_target_refuses_is_tried_again_with_its_words(tmp_path: Pat
         assert "is an edgeproxy where our login is no replicator" in here.target.trouble
         (task,) = here.backlog.tasks.values()
         assert (task.retry_count, here.lag().tasks) == (0, 1), "it was not even begun"
+
+
+async def test_a_signature_goes_where_any_tag_of_its_subject_goes(tmp_path: Path) -> None:
+    chain = Chain.parse(tags=["semver:>=1.2"])
+    async with two(tmp_path, replace(ALL, chain=chain)) as (here, there):
+        digest = await here.push("a-name-of-no-policy")
+        await here.push("1.2.0")
+        signature = f"{digest.replace(':', '-')}.sig"
+        await here.push(signature, b"a signature")
+        (*_, last) = await here.outbox.events(10)
+        await here.outbox.settle(last.sequence, {}, [])  # so that it is the comparison that decides
+        await here.step()
+        assert set(named(there)) == {"1.2.0", signature}
+
+
+async def test_a_target_that_has_too_little_room_is_told_of(tmp_path: Path) -> None:
+    async with two(tmp_path) as (here, _):
+        assert await here.target.check(None, 10**15)
+        assert "raise its cache.budget" in here.target.trouble
+        assert await here.target.check(None, 1)
+        assert here.target.trouble == ""
