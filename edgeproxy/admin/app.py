@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from edgeproxy.admin.guard import Allow, guard
+from edgeproxy.admin.guard import Allow, guard, no_pages
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.webhooks import PREFIX, Webhooks
@@ -38,7 +38,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     async def scrape(request: web.Request) -> web.Response:
         return web.Response(body=parts.metrics.render(), headers={"Content-Type": METRICS_TYPE})
 
-    app = web.Application(middlewares=[guard(allow)] if allow else [])
+    app = web.Application(middlewares=[no_pages, *([guard(allow)] if allow else [])])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)

@@ -1,6 +1,7 @@
 """Who may ask what only operators may: on a listener that others can reach, it takes the role."""
 
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -29,3 +30,24 @@ def guard(allow: Allow) -> Middleware:
         return await handler(request)
 
     return guarded
+
+
+@web.middleware
+async def no_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What a page from elsewhere has the operator's browser ask is refused: browsers say where a page comes from.
+
+    A name that was made to lead here would be the page's own, so only addresses and localhost count.
+    """
+    origin = request.headers.get("Origin")
+    own = origin == f"{request.scheme}://{request.host}" and _is_address(request.url.host or "")
+    if request.method in ("GET", "HEAD") or origin is None or own:
+        return await handler(request)
+    return problem(403, f"{origin[:100]!r} is another site: ask from a page of this one, or without a browser")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True
