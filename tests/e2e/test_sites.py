@@ -47,10 +47,15 @@ class Sites:
         return found[0]
 
     async def settled(self) -> None:
-        """Wait until nothing is left to be sent."""
+        """Wait until nothing is left to be sent: at one site after another, and nothing has moved in between."""
+        before: list[float] = []
 
         async def idle() -> bool:
-            return not any([await site.metric("edgeproxy_replication_tasks") for site in self.sites])
+            left = [await site.metric("edgeproxy_replication_tasks") for site in self.sites]
+            moved = [await site.metric("edgeproxy_replication_received_total") for site in self.sites]
+            rests = not any(left) and moved == before
+            before[:] = moved
+            return rests
 
         await wait_until(idle, "nothing is left to be sent", 90)
 
