@@ -14,7 +14,7 @@ from edgeproxy.api.address import Addresses
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.cache.eviction import Limits
 from edgeproxy.cache.uploads import UploadLimits
-from edgeproxy.config import Config
+from edgeproxy.config import Config, TimeoutConfig
 from edgeproxy.interfaces import Clock, Link
 from edgeproxy.listener import CannotStart
 from edgeproxy.metrics import Traffic
@@ -107,25 +107,26 @@ def budget(config: Config, clock: Clock, traffic: Traffic) -> Budget:
     return Budget(config.link.terms(), terms, clock, traffic)
 
 
-def peers(
-    config: Config, session: ClientSession, name: str, clock: Clock, link: Link, threads: Executor
-) -> list[RegistryPeer]:
-    """`name`: this proxy's own; `threads` compress what is sent."""
-    timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
+def peer(
+    target: TargetConfig,
+    timeout: TimeoutConfig,
+    session: ClientSession,
+    name: str,
+    clock: Clock,
+    link: Link,
+    threads: Executor,
+) -> RegistryPeer:
+    """`name`: this proxy's own; `threads` compress what is sent. Raises `CannotStart`."""
+    timeouts = Timeouts(timeout.connect, timeout.first_byte, timeout.idle)
     proxies, contexts = Proxies(os.environ), cache(tls)
 
-    def address(target: TargetConfig, text: str) -> Address:
+    def address(text: str) -> Address:
         url = URL(text)
         transport = Transport(session, url, proxies, *_contexts(target, contexts))
         source = _source(target)
         return Address(url, transport, Tokens(transport, url, Login(source) if source else None, timeouts.first_byte))
 
-    return [
-        RegistryPeer(
-            Pushing(target.name, [address(target, url) for url in target.urls], name, timeouts, clock), link, threads
-        )
-        for target in config.target
-    ]
+    return RegistryPeer(Pushing(target.name, list(map(address, target.urls)), name, timeouts, clock), link, threads)
 
 
 def _source(upstream: RemoteConfig) -> Source | None:

@@ -62,6 +62,7 @@ class RuleConfig(Section):
     match: str
     fresh: Duration | None = None
     max_stale: Duration | None = None
+    pushed_for: Duration | None = None
 
 
 class FetchConfig(Section):
@@ -139,8 +140,11 @@ class Config(Section):
             if twice is not None:
                 raise ValueError(f"{kind}: {twice!r} is there twice: give one of them another name")
         for policy in self.replication:
+            if policy.source and policy.source not in self.registry:
+                near = _nearest(policy.source, list(self.registry))
+                raise ValueError(f"replication {policy.name}: no registry is called {policy.source!r}{near}")
             for name in policy.targets:
-                if name not in names:
+                if name not in names and not set(name) & set("*?["):
                     raise ValueError(
                         f"replication {policy.name}: no [[target]] is called {name!r}{_nearest(name, names)}"
                     )
@@ -208,6 +212,11 @@ def _check_surroundings(config: Config, file: Path | None, environment: Mapping[
         for name, registry in config.registry.items()
         for number, upstream in enumerate(registry.upstream)
     ]
+    for policy in config.replication:
+        try:
+            policy.notices_secret()
+        except ConfigError as error:
+            raise ConfigError(f"{file}: replication.{policy.name}: {error}") from error
     for key, remote in [*named, *((f"target.{each.name}", each) for each in config.target)]:
         try:
             remote.check_files(environment)

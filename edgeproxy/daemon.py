@@ -3,7 +3,7 @@
 import logging
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import ClientSession
@@ -13,13 +13,15 @@ from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
+from edgeproxy.admin.app import Operations
 from edgeproxy.admin.prefetch import PrefetchRequests
+from edgeproxy.admin.sites import SiteRequests
+from edgeproxy.admin.webhooks import Webhooks
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
 from edgeproxy.api.chunked import Chunked
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push
-from edgeproxy.api.site import Site
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
@@ -33,30 +35,37 @@ from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
+from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.shipments import Shipments
+from edgeproxy.cache.source import UpstreamSource
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
+from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.pull import Pulling
 from edgeproxy.jobs.replicate import Replication
+from edgeproxy.jobs.steering import Document, Steering, registered
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.jobs.targets import Target
-from edgeproxy.metrics import Gauge, Metrics, Traffic, UpstreamGauge
+from edgeproxy.metrics import AnyGauge, Gauge, Metrics, TargetGauge, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.registries import TargetConfig, registered_target
 from edgeproxy.remote.measured import MeasuredRanking
 from edgeproxy.remote.registry import Registry
+from edgeproxy.sites.tasks import Lag
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
 from edgeproxy.store.memory import MemoryTier
 from edgeproxy.store.outbox import Outbox
 from edgeproxy.store.pushed import Pushed
-from edgeproxy.store.written import Written
+from edgeproxy.store.versions import TagStates
 
 log = logging.getLogger(__name__)
 _LARGEST_IN_MEMORY = 256 * 1024
@@ -82,9 +91,10 @@ class Daemon:
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
-        self.written, outbox = Written(self.catalog), Outbox(self.catalog)
-        backlog = Backlog(outbox, clock, random.random)
-        self.replication = Replication(outbox, backlog, self.written, clock, supervisor.spawn, traffic)
+        self.states, self._outbox = TagStates(self.catalog), Outbox(self.catalog)
+        backlog = Backlog(self._outbox, clock, random.random)
+        self.replication = Replication(self._outbox, backlog, self.states, clock, supervisor.spawn, traffic)
+        self.pulling = Pulling(self._outbox, clock, supervisor.spawn)
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -98,8 +108,8 @@ class Daemon:
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
         self.budget = assembly.budget(config, clock, self._traffic)
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
-        rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale) for rule in config.rule])
-        patience = config.timeout.answer
+        rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale, rule.pushed_for) for rule in config.rule])
+        patience, self._rules = config.timeout.answer, rules
         tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
@@ -108,26 +118,49 @@ class Daemon:
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
         challenges = assembly.challenges(config)
-        site = Site(self.layout.name, self.written, admission, room.left)
         callers, name = self.callers, self.layout.name
-        pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, site, name)
-        pushed = Pushed(catalog, journal=bool(config.replication))
-        self.uploads = Uploads(assembly.upload_limits(config), self.store, pushed, room, clock, self._traffic)
-        announcer = self.replication if config.replication else None
-        manifests = Manifests(self.store, pushed, room, library, clock, self._traffic, patience, announcer)
+        pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, name, room.spare)
+        push = self._push(config, library, room)
         self._replicate(config, library)
-        chunked = Chunked(Chunks(self.uploads, self.store))
-        push = Push(self.uploads, chunked, manifests, admission, config.timeout.idle)
+        self.prefetch = Prefetch(library, admission)
+        source = UpstreamSource(catalog, tags, listings, self.prefetch, self._removals)
+        pulls = [each for each in config.replication if each.source]
+        self.pulling.configure([each.pull_policy() for each in pulls], source)
+        self._secrets = {each.name: each.notices_secret() for each in pulls}
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
         self.room, self.addresses = room, addresses
-        self.prefetch = Prefetch(library, admission)
+
+    def _push(self, config: Config, library: Library, room: Room) -> Push:
+        store, clock, traffic = self.store, self.clock, self._traffic
+        pushed = Pushed(self.catalog, journal=any(each.targets for each in config.replication))
+        self.uploads = Uploads(assembly.upload_limits(config), store, pushed, room, clock, traffic)
+        announcer = self.replication if any(each.targets for each in config.replication) else None
+        manifests = Manifests(store, pushed, room, library, clock, traffic, config.timeout.answer, announcer)
+        self._removals = Removals(store, pushed, clock, traffic, announcer)
+        chunked = Chunked(Chunks(self.uploads, store, self.flights))
+        return Push(self.uploads, chunked, manifests, self._removals, self.admission, config.timeout.idle)
 
     def _replicate(self, config: Config, library: Library) -> None:
-        peers = assembly.peers(config, self._session, self.layout.name, self.clock, self.budget, self._packers)
-        targets = [Target(peer, self.clock, random.random) for peer in peers]
-        shipments = Shipments(library, self.store, self.written, self.layout.name)
-        self.replication.configure([each.policy() for each in config.replication], targets, shipments)
+        self._timeouts = config.timeout
+        targets = {target.name: self._target(target) for target in config.target}
+        for document in registered(self._outbox):
+            name = str(document.get("name"))
+            try:
+                targets.setdefault(name, self._registered(document))
+            except ValueError as error:
+                log.error("target %s was registered, and cannot be used any more: %s", name, error)
+        shipments = Shipments(library, self.store, self.states, Pushed(self.catalog), self.layout.name)
+        policies = [each.policy() for each in config.replication if each.targets]
+        self.replication.configure(policies, targets.values(), shipments)
+
+    def _target(self, settings: TargetConfig) -> Target:
+        timeouts, name = self._timeouts, self.layout.name
+        peer = assembly.peer(settings, timeouts, self._session, name, self.clock, self.budget, self._packers)
+        return Target(peer, self.clock, random.random)
+
+    def _registered(self, document: Document) -> Target:
+        return self._target(registered_target(document))
 
     def jobs(self) -> list[Job]:
         sweep = Sweep(self.store, self.catalog, self.clock)
@@ -138,7 +171,10 @@ class Daemon:
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),
             Job("replicate", self.replication.step, every=1.0, delay=1.0),
+            Job("let go", lambda: self._removals.let_go(self._rules), every=60.0, delay=10.0),
+            Job("pull", self.pulling.step, every=5.0, delay=1.0),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
+            Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
         ]
 
     async def ready(self) -> str:
@@ -191,16 +227,39 @@ class Daemon:
         verifier = assembly.verifier(auth.token, addresses) if auth.token.is_given else None
         return Callers(issuer, self.clock, users, verifier, auth.groups, pass_through=auth.pass_through)
 
-    def prefetches(self) -> PrefetchRequests:
-        """By what the configuration decides at the time of each."""
-        return PrefetchRequests(
-            lambda image: self.addresses.image(image),
-            lambda reference, platforms: self.prefetch(reference, platforms),
-            self._supervisor.spawn,
+    def operations(self) -> Operations:
+        """What operators may ask; answered by what the configuration decides at the time of each."""
+        spawn = self._supervisor.spawn
+        prefetch = PrefetchRequests(
+            lambda image: self.addresses.image(image), lambda *each: self.prefetch(*each), spawn
         )
+        sites = SiteRequests(Steering(self.replication, self.pulling, self._outbox, self._registered))
+        return Operations(self.metrics, self.ready, prefetch, sites, Webhooks(self.pulling.told, lambda: self._secrets))
 
-    def _gauges(self) -> list[Gauge | UpstreamGauge]:
+    def _replication_gauges(self) -> list[AnyGauge]:
+        replication = self.replication
+
+        def lags(field: Callable[[Lag], float]) -> Callable[[], Iterable[tuple[str, float]]]:
+            return lambda: [(name, field(replication.backlog.lag(name))) for name in replication.targets]
+
         return [
+            Gauge("edgeproxy_replication_tasks", "References still to be sent.", replication.left),
+            TargetGauge(
+                "edgeproxy_replication_lag_seconds",
+                "Seconds since the oldest write that a target lacks.",
+                lags(lambda lag: lag.seconds),
+            ),
+            TargetGauge("edgeproxy_replication_lag_bytes", "Bytes that a target lacks.", lags(lambda lag: lag.size)),
+            TargetGauge(
+                "edgeproxy_replication_target_up",
+                "Whether a target takes what is sent.",
+                lambda: [(name, float(target.standing is not None)) for name, target in replication.targets.items()],
+            ),
+        ]
+
+    def _gauges(self) -> list[AnyGauge]:
+        return [
+            *self._replication_gauges(),
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
             Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),

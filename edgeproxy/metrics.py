@@ -23,7 +23,9 @@ class Traffic:
     fetched: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies from upstream, by registry."""
     pushed: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Bytes of bodies that clients pushed, by registry."""
+    """Bytes of bodies that clients pushed, by registry; unpacked."""
+    carried: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Bytes of chunks from other sites as they came over the line, by registry."""
     brought: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of blobs, by registry and upstream."""
     lies: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -40,13 +42,15 @@ class Traffic:
     """Bytes that the link's budget let pass, by urgency."""
     waited_for_link: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Seconds that bytes waited for the link's budget, by urgency."""
-    arrived: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Writes to tags that other sites passed on, by what they meant here: `sites.versions.Outcome`."""
+    replicated: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Writes of other sites, by what became of them."""
+    conflicts: int = 0
+    """Tags that two sites wrote without knowing of each other."""
     delivered: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """References that a target has taken, by target."""
     undelivered: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Times that it did not take one."""
-    replicated: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    shipped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies that were sent to it."""
     evictions: int = 0
     mismatches: int = 0
@@ -78,10 +82,22 @@ class UpstreamGauge:
     read: Callable[[], Iterable[tuple[tuple[str, str], float | None]]]
 
 
+@dataclass(frozen=True, slots=True)
+class TargetGauge:
+    """A number of every target of replication, by its name."""
+
+    name: str
+    help: str
+    read: Callable[[], Iterable[tuple[str, float]]]
+
+
+AnyGauge = Gauge | UpstreamGauge | TargetGauge
+
+
 class Metrics:
     """Renders the counts in the Prometheus text format; the names are listed in docs/metrics.md."""
 
-    def __init__(self, traffic: Traffic, gauges: Iterable[Gauge | UpstreamGauge]) -> None:
+    def __init__(self, traffic: Traffic, gauges: Iterable[AnyGauge]) -> None:
         self._traffic = traffic
         self._gauges = list(gauges)
         self._registry = CollectorRegistry()
@@ -100,6 +116,9 @@ class Metrics:
         yield _counter("edgeproxy_fetched_bytes", "Bytes of bodies received from upstream.", ["registry"], fetched)
         pushed = {(registry,): size for registry, size in traffic.pushed.items()}
         yield _counter("edgeproxy_pushed_bytes", "Bytes of bodies that clients pushed.", ["registry"], pushed)
+        carried = {(registry,): size for registry, size in traffic.carried.items()}
+        text = "Bytes of chunks from other sites, as they were sent."
+        yield _counter("edgeproxy_replication_received_bytes", text, ["registry"], carried)
         upstream = ["registry", "upstream"]
         yield _counter("edgeproxy_upstream_bytes", "Bytes of blobs, by who brought them.", upstream, traffic.brought)
         yield _counter("edgeproxy_upstream_lies", "Downloads an upstream made wrong.", upstream, traffic.lies)
@@ -111,15 +130,7 @@ class Metrics:
         yield _counter("edgeproxy_link_bytes", "Bytes that the link let pass.", ["urgency"], admitted)
         waited = {(urgency,): seconds for urgency, seconds in traffic.waited_for_link.items()}
         yield _counter("edgeproxy_link_wait_seconds", "Seconds that bytes waited for the link.", ["urgency"], waited)
-        arrived = {(outcome,): count for outcome, count in traffic.arrived.items()}
-        yield _counter("edgeproxy_replication_arrived", "Writes passed on by other sites.", ["outcome"], arrived)
-        for name, text, counts in (
-            ("delivered", "References that a target has taken.", traffic.delivered),
-            ("failures", "Times that a target did not take one.", traffic.undelivered),
-            ("sent_bytes", "Bytes of bodies sent to a target.", traffic.replicated),
-        ):
-            by_target = {(target,): count for target, count in counts.items()}
-            yield _counter(f"edgeproxy_replication_{name}", text, ["target"], by_target)
+        yield from self._replication()
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
         yield _counter(
             "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}
@@ -128,6 +139,19 @@ class Metrics:
         yield self._first_byte()
         for gauge in self._gauges:
             yield _gauge(gauge)
+
+    def _replication(self) -> Iterator[Metric]:
+        replicated = {(outcome,): count for outcome, count in self._traffic.replicated.items()}
+        yield _counter("edgeproxy_replication_received", "Writes of other sites.", ["outcome"], replicated)
+        for name, text, counts in (
+            ("delivered", "References that a target has taken.", self._traffic.delivered),
+            ("failures", "Times that a target did not take one.", self._traffic.undelivered),
+            ("sent_bytes", "Bytes of bodies sent to a target.", self._traffic.shipped),
+        ):
+            by_target = {(target,): count for target, count in counts.items()}
+            yield _counter(f"edgeproxy_replication_{name}", text, ["target"], by_target)
+        conflicts = {(): self._traffic.conflicts}
+        yield _counter("edgeproxy_replication_conflicts", "Tags that two sites wrote at once.", [], conflicts)
 
     def _first_byte(self) -> Metric:
         family = HistogramMetricFamily(
@@ -150,9 +174,14 @@ Counts = (
 )
 
 
-def _gauge(gauge: Gauge | UpstreamGauge) -> Metric:
+def _gauge(gauge: AnyGauge) -> Metric:
     if isinstance(gauge, Gauge):
         return GaugeMetricFamily(gauge.name, gauge.help, value=gauge.read())
+    if isinstance(gauge, TargetGauge):
+        family = GaugeMetricFamily(gauge.name, gauge.help, labels=["target"])
+        for target, number in gauge.read():
+            family.add_metric([target], number)
+        return family
     family = GaugeMetricFamily(gauge.name, gauge.help, labels=["registry", "upstream"])
     for labels, value in gauge.read():
         if value is not None:

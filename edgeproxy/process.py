@@ -52,7 +52,8 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         certificates = _certificates(config)
         server = pull_server(config, daemon.service, traffic, time.monotonic())
         allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
-        admin = web.AppRunner(admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), allow), access_log=None)
+        operators = admin_app(daemon.operations(), allow)
+        admin = web.AppRunner(operators, access_log=None)
         pulls = web.ServerRunner(server, shutdown_timeout=max(config.timeout.drain, 0.001))  # 0 would wait for ever
         handshakes = Handshakes(server, certificates.context) if certificates else None
         async with listening(admin, config.admin, "admin"), listening(pulls, config.listen, "listen", handshakes):

@@ -1,11 +1,12 @@
 """Sections of the configuration that say which registries are asked, and pushed to."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from edgeproxy.remote.transport import CertificateInvalid, tls
 from edgeproxy.remote.windows import Terms
@@ -154,3 +155,18 @@ class TargetConfig(RemoteConfig):
 
 _PASSWORDS = ("password", "password_file", "password_env")
 _LOGINS = ("docker_config", "credential_helper", "login_command")
+
+
+def registered_target(document: Mapping[str, object]) -> TargetConfig:
+    """A target that an operator registers, in the words of the configuration. Raises ValueError."""
+    if document.get("password"):
+        raise ValueError("a password is not kept here: write it to a file here, and name that in password_file")
+    try:
+        made = TargetConfig.model_validate(dict(document))
+        made.check_files(os.environ)
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ValueError(told.replace("Value error, ", "")) from error
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return made

@@ -364,10 +364,22 @@ def test_every_key_has_its_line_in_the_documentation_and_no_line_is_of_a_key_tha
 
 def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     told = {key: text.strip("`") for key, text in documented().items() if text.startswith("`") and key != "data"}
-    lines = [f"{key} = {text}" for key, text in told.items() if "upstream" not in key]
+    several = ("target.", "replication.")
+    lines = [f"{key} = {text}" for key, text in told.items() if "upstream" not in key and not key.startswith(several)]
     assert {"listen", "cache.reserve", "timeout.drain", "registry.NAME.hosts"} <= set(told)
     written = loaded(tmp_path, "\n".join(lines).replace("NAME", '"a.test"'))
     assert written == loaded(tmp_path, '[registry."a.test"]\n')
+
+
+@pytest.mark.parametrize(
+    ("section", "least"), [("target", 'name = "a"\nurl = "https://a.test"\n'), ("replication", 'name = "a"\n')]
+)
+def test_the_defaults_of_what_there_may_be_several_of(tmp_path: Path, section: str, least: str) -> None:
+    told = {key: text.strip("`") for key, text in documented().items() if text.startswith("`")}
+    lines = [f"{key.partition('.')[2]} = {text}" for key, text in told.items() if key.startswith(f"{section}.")]
+    assert lines
+    least = f"[[{section}]]\n{least}"
+    assert loaded(tmp_path, least + "\n".join(lines)) == loaded(tmp_path, least)
 
 
 @pytest.mark.parametrize(

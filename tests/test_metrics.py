@@ -37,17 +37,22 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 def busy() -> Traffic:
     """Traffic of which there is one of each."""
-    traffic = Traffic(evictions=5, mismatches=6, failed_tasks=7)
+    traffic = Traffic(evictions=5, mismatches=6, failed_tasks=7, conflicts=14)
     traffic.requests["docker.io", "blobs", "hit"] += 1
     traffic.sent["docker.io", "blobs", "hit"] += 2
     traffic.received("docker.io", 1)
     traffic.received("docker.io", 2)
     traffic.pushed["docker.io"] += 12
+    traffic.carried["docker.io"] += 18
     traffic.admitted["client"] += 10
     traffic.waited_for_link["client"] += 11
     traffic.brought["docker.io", "near"] += 8
     traffic.lies["docker.io", "near"] += 9
     traffic.refused["private"] = 1
+    traffic.replicated["applied"] = 13
+    traffic.delivered["store-7"] += 15
+    traffic.undelivered["store-7"] += 16
+    traffic.shipped["store-7"] += 17
     traffic.errors["BLOB_UNKNOWN"] += 4
     traffic.began("hit", 0.3)
     return traffic
@@ -60,7 +65,13 @@ def busy() -> Traffic:
         ("edgeproxy_sent_bytes_total", LABELS, 2),
         ("edgeproxy_fetched_bytes_total", {"registry": "docker.io"}, 3),
         ("edgeproxy_pushed_bytes_total", {"registry": "docker.io"}, 12),
+        ("edgeproxy_replication_received_bytes_total", {"registry": "docker.io"}, 18),
         ("edgeproxy_errors_total", {"code": "BLOB_UNKNOWN"}, 4),
+        ("edgeproxy_replication_received_total", {"outcome": "applied"}, 13),
+        ("edgeproxy_replication_conflicts_total", {}, 14),
+        ("edgeproxy_replication_delivered_total", {"target": "store-7"}, 15),
+        ("edgeproxy_replication_failures_total", {"target": "store-7"}, 16),
+        ("edgeproxy_replication_sent_bytes_total", {"target": "store-7"}, 17),
         ("edgeproxy_evictions_total", {}, 5),
         ("edgeproxy_digest_mismatches_total", {}, 6),
         ("edgeproxy_failed_tasks_total", {}, 7),
@@ -72,6 +83,7 @@ def test_what_is_counted_is_rendered(name: str, labels: dict[str, str], expected
 
 def test_before_the_first_request_there_is_something_to_scrape() -> None:
     assert {(sample.name, sample.value) for sample in samples(Metrics(Traffic(), []))} == {
+        ("edgeproxy_replication_conflicts_total", 0),
         ("edgeproxy_evictions_total", 0),
         ("edgeproxy_digest_mismatches_total", 0),
         ("edgeproxy_failed_tasks_total", 0),
@@ -124,7 +136,9 @@ def test_an_edge_belongs_to_its_bucket(seconds: float, edge: str) -> None:
 
 
 async def test_what_the_daemon_exports_is_what_is_documented(tmp_path: Path) -> None:
-    config = Config.model_validate({"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {"a.test": {}}})
+    target = {"name": "store-7", "url": "http://127.0.0.1:9"}
+    settings = {"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {"a.test": {}}, "target": [target]}
+    config = Config.model_validate(settings)
     async with new_session(Timeouts()) as session, asyncio.TaskGroup() as group:
         traffic = busy()
         daemon = Daemon(config, Supervisor(group, ManualClock(), traffic), session, traffic)

@@ -110,7 +110,7 @@ def methods(ask: Ask) -> tuple[str, ...]:
             return ("GET", "PATCH", "PUT", "DELETE")
         case Content("manifests"):
             return ("GET", "HEAD", "PUT", "DELETE")
-        case Content("blobs"):
+        case Content():
             return ("GET", "HEAD", "DELETE")
         case _:
             return ("GET", "HEAD")

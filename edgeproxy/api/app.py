@@ -26,6 +26,8 @@ from edgeproxy.oci.passage import passed
 log = logging.getLogger(__name__)
 _LAST_BYTES = 5.0
 """Seconds for a client to take what lies in memory for it when the daemon ends."""
+_ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
+"""What a token is asked for (Docker token authentication); all else is pushing."""
 _QUIET = logging.getLogger("edgeproxy.http")
 
 
@@ -112,7 +114,7 @@ class PullServer(web.Server):
             return await pull.answer(ask, method, headers, caller)
         except Refusal as refusal:
             self._note(refusal, request)
-            actions = "pull" if method in ("GET", "HEAD") else "pull,push"
+            actions = _ACTIONS.get(method, "pull,push")
             told = isinstance(refusal, Unauthorized)
             ways = service.challenges.fields(host, repository_of(ask), actions) if told else ()
             return reply_with_refusal(refusal, ask, method == "HEAD", ways)

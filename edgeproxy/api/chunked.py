@@ -1,16 +1,18 @@
 """Pushing in chunks, from one site to another (docs/adr/0009): requests to what `cache.chunks` does."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from edgeproxy.api import fields
 from edgeproxy.api.address import NewUpload, Upload
 from edgeproxy.api.ranges import parse_claim
 from edgeproxy.api.receive import whole
-from edgeproxy.cache.chunks import ChunkedBlob, Chunks, session_of
+from edgeproxy.api.reply import joined
+from edgeproxy.cache.chunks import Chunk, ChunkedBlob, Chunks, session_of
 from edgeproxy.cache.uploads import Body
 from edgeproxy.interfaces import Span
 from edgeproxy.oci.chunks import LARGEST_CHUNK, read_blob, write_held
-from edgeproxy.oci.errors import DigestInvalid, RangeInvalid
+from edgeproxy.oci.errors import BlobUploadInvalid, DigestInvalid
 from edgeproxy.oci.reference import Pinned
 
 FIELD = "Edgeproxy-Blob"
@@ -34,12 +36,12 @@ class Chunked:
         assert blob is not None
         match method:
             case "GET":
-                return 204, [held_field(await self._chunks.held(blob))]
+                return 204, [await self.held(ask)]
             case "PATCH":
                 await self._patch(blob, headers, body)
                 return 202, []
             case "PUT":
-                return await self._finish(blob, ask)
+                return await self._finish(blob, ask, body)
             case _:
                 self._chunks.cancel(blob)
                 return 204, []
@@ -47,19 +49,24 @@ class Chunked:
     async def _patch(self, blob: ChunkedBlob, headers: Mapping[str, str], body: Body) -> None:
         span = parse_claim(headers.get("Content-Range"))
         if span is None:
-            raise RangeInvalid("a chunk needs its Content-Range: first-last")
-        received = await whole(body, LARGEST_CHUNK, "a chunk")
-        encoding = headers.get("Content-Encoding", "").strip().lower()
-        await self._chunks.put(blob, span, received, encoding, headers.get("Content-Digest", ""))
+            raise BlobUploadInvalid("say which bytes of the blob these are: Content-Range: <first>-<last>")
+        encoding, checksum = headers.get("Content-Encoding", "").strip().lower(), joined(headers, "Content-Digest")
+        receive = partial(whole, body, LARGEST_CHUNK, "a chunk")
+        await self._chunks.put(blob, Chunk(span, receive, encoding, checksum))
 
-    async def _finish(self, blob: ChunkedBlob, ask: Upload) -> Answered:
+    async def _finish(self, blob: ChunkedBlob, ask: Upload, body: Body) -> Answered:
         if ask.digest != blob.blob.digest:
             raise DigestInvalid(f"this upload is of {blob.blob.digest}: ?digest= has to say so")
-        try:
-            await self._chunks.finish(blob)
-        except RangeInvalid as refusal:
-            raise RangeInvalid(f"{refusal.message}: ask what is held, and send the rest", refusal.detail) from refusal
-        return 201, [("Docker-Content-Digest", blob.blob.digest)]
+        if body.length:
+            raise BlobUploadInvalid("bytes of this upload come by PATCH, each with its Content-Range")
+        await self._chunks.finish(blob)
+        return 201, []
+
+    async def held(self, ask: Upload) -> fields.Field:
+        """Raises `BlobUploadUnknown`."""
+        blob = session_of(ask.repository, ask.identity)
+        assert blob is not None
+        return held_field(await self._chunks.held(blob))
 
 
 def held_field(spans: Sequence[Span]) -> fields.Field:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import assert_never
 from urllib.parse import urlencode
@@ -11,9 +11,9 @@ from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.api import fields
 from edgeproxy.api.address import Addresses, Ask, Base, Catalogue, Content, PullAsk, Referrers, TagList, methods
+from edgeproxy.api.between import FREE, SOURCE, VERSIONED_TAGS, wants_versions
 from edgeproxy.api.challenge import Challenges
 from edgeproxy.api.reply import Reply, joined, reply_with_content, reply_with_listing
-from edgeproxy.api.site import TAGS_TYPE, Site
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import HIT, Answer, release
 from edgeproxy.cache.flights import Flight
@@ -25,6 +25,8 @@ from edgeproxy.oci.passage import has_passed
 from edgeproxy.oci.reference import path_of
 
 _CATALOGUE_PAGE = 1000
+Spare = Callable[[], Awaitable[int]]
+"""Bytes that could be kept still."""
 PassThrough = Callable[[Flight, int, int], AsyncGenerator[bytes, None]]
 """The bytes of a flight from a position on, past a disk that is full; `cache.overflow`."""
 
@@ -41,10 +43,10 @@ class Pull:
         admission: Admission,
         callers: Callers,
         challenges: Challenges,
-        site: Site,
         name: str,
+        spare: Spare,
     ) -> None:
-        """`name`: this proxy's own, to be found in `CDN-Loop`."""
+        """`name`: this proxy's own, to be found in `CDN-Loop`; among sites it is the source id."""
         self.parse = addresses.parse
         self.callers = callers
         self.challenges = challenges
@@ -52,8 +54,8 @@ class Pull:
         self.past_disk = past_disk
         self._listings = listings
         self._admission = admission
-        self._site = site
         self._name = name
+        self._spare = spare
 
     def allow(self, ask: Ask, method: str, headers: Mapping[str, str]) -> None:
         """Raises `Unsupported` for what cannot be done with it, `LoopDetected` for a request that comes from here."""
@@ -80,8 +82,6 @@ class Pull:
 
     async def answer(self, ask: PullAsk, method: str, headers: Mapping[str, str], caller: Caller) -> Reply:
         head_only = method == "HEAD"
-        if isinstance(ask, TagList) and TAGS_TYPE in joined(headers, "Accept"):
-            return await self._written_tags(ask, head_only, caller)
         await self._admit(ask, caller, headers.get("Host", ""))
         match ask:
             case Content():
@@ -91,6 +91,8 @@ class Pull:
                 except Refusal:
                     release(answer.content)
                     raise
+            case TagList() if wants_versions(headers):
+                return await self._versions(ask, head_only, caller)
             case TagList() | Referrers() if _only_if_cached(headers):
                 raise NotHeld("lists are upstream's: none is held here")
             case TagList():
@@ -101,7 +103,9 @@ class Pull:
                 return self._catalogue(last, limit, head_only, caller)
             case Base():
                 ways = self.challenges.fields(headers.get("Host", ""))  # podman and skopeo look for them here only
-                return reply_with_listing(b"{}", "", "base", HIT, [*ways, *self._site.about(caller)], head_only)
+                if self._admission.replicates(caller):
+                    ways = (*ways, (SOURCE, self._name), (FREE, str(await self._spare())))
+                return reply_with_listing(b"{}", "", "base", HIT, [*ways], head_only)
             case _:
                 assert_never(ask)
 
@@ -152,10 +156,11 @@ class Pull:
         body = json.dumps({"name": ask.named, "tags": page.tags}).encode()
         return reply_with_listing(body, ask.repository.registry, "tags", page.outcome, extra, head_only)
 
-    async def _written_tags(self, ask: TagList, head_only: bool, caller: Caller) -> Reply:
+    async def _versions(self, ask: TagList, head_only: bool, caller: Caller) -> Reply:
         await self._admission.admit(caller, ask.repository, "tags/list", Role.REPLICATOR)
-        body = self._site.tags(ask.named, ask.repository)
-        return reply_with_listing(body, ask.repository.registry, "tags", HIT, [("Content-Type", TAGS_TYPE)], head_only)
+        body = await self._listings.versions(ask.repository, ask.named)
+        extra = [("Content-Type", VERSIONED_TAGS), *fields.of_namespace(ask.namespace)]
+        return reply_with_listing(body, ask.repository.registry, "tags", HIT, extra, head_only)
 
     async def _referrers(self, ask: Referrers, head_only: bool) -> Reply:
         body, outcome = await self._listings.referrers(ask.subject, ask.artifact_type)

@@ -8,20 +8,22 @@ from urllib.parse import urlencode
 from edgeproxy.access.identity import NOBODY, Caller, Role
 from edgeproxy.api import fields
 from edgeproxy.api.address import Content, NewUpload, PushAsk, Upload
+from edgeproxy.api.between import VERSION, said_of
 from edgeproxy.api.chunked import FIELD, Chunked, held_field
 from edgeproxy.api.ranges import parse_claim
 from edgeproxy.api.receive import whole
 from edgeproxy.api.reply import Reply, reply_with_refusal
-from edgeproxy.api.site import claim_in
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.chunks import session_of
-from edgeproxy.cache.manifests import Claim, Manifests
+from edgeproxy.cache.manifests import Manifests
+from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.uploads import Body, Uploads
-from edgeproxy.interfaces import Span, TagState
+from edgeproxy.cache.writes import Said
+from edgeproxy.interfaces import Span
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.errors import DigestInvalid, RangeInvalid, Refusal
+from edgeproxy.oci.errors import Denied, DigestInvalid, RangeInvalid, Refusal
 from edgeproxy.oci.manifest import LARGEST_MANIFEST
-from edgeproxy.oci.reference import Pinned, Repository, path_of
+from edgeproxy.oci.reference import Pinned, Repository, Tag, path_of
 
 _CAME_BY = (("Cache-Status", "edgeproxy; detail=pushed"),)
 
@@ -40,30 +42,39 @@ class Push:
     """Takes what clients push; knows the core but no sockets."""
 
     def __init__(
-        self, uploads: Uploads, chunked: Chunked, manifests: Manifests, admission: Admission, idle: float
+        self,
+        uploads: Uploads,
+        chunked: Chunked,
+        manifests: Manifests,
+        removals: Removals,
+        admission: Admission,
+        idle: float,
     ) -> None:
         """`idle`: seconds that a body may take for its next bytes."""
         self.idle = idle
         self._uploads = uploads
         self._chunked = chunked
         self._manifests = manifests
+        self._removals = removals
         self._admission = admission
 
     async def answer(self, ask: PushAsk, request: Request) -> Reply:
         """Raises the `Refusal` that says why it is not taken."""
         match ask:
             case Content() if request.method == "DELETE":
-                return await self._delete(ask, request)
+                await self._admit(ask, request.caller, Role.REPLICATOR)
+                return await self._removal(ask, said_of(request.headers))
             case Content():
-                return await self._manifest(ask, request)
+                await self._admit(ask, request.caller, Role.PUSHER)
+                return await self._manifest(ask, request, await self._said(ask, request))
             case NewUpload() if FIELD in request.headers:
-                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                await self._admit_site(request.caller, ask.repository, "tags/list", FIELD)
                 return await self._begin_chunked(ask, request)
             case NewUpload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
                 return await self._begin(ask, request)
             case Upload() if session_of(ask.repository, ask.identity):
-                await self._admission.admit(request.caller, ask.repository, "tags/list", Role.REPLICATOR)
+                await self._admit_site(request.caller, ask.repository, "tags/list", "a blob in chunks")
                 return await self._chunked_upload(ask, request)
             case Upload():
                 await self._admission.admit(request.caller, ask.repository, "tags/list", Role.PUSHER)
@@ -75,27 +86,49 @@ class Push:
             case _:
                 assert_never(ask)
 
-    async def _manifest(self, ask: Content, request: Request) -> Reply:
-        claim, repository = claim_in(request.headers), ask.reference.repository
-        role = Role.PUSHER if claim is None else Role.REPLICATOR
-        await self._admission.admit(request.caller, repository, path_of("manifests", ask.reference), role)
+    async def _admit(self, ask: Content, caller: Caller, role: Role) -> None:
+        await self._admission.admit(caller, ask.reference.repository, path_of(ask.kind, ask.reference), role)
+
+    async def _said(self, ask: Content, request: Request) -> Said | None:
+        """What another site says of the write. Raises `Denied` where it is none of a site's, `RequestInvalid`."""
+        said = said_of(request.headers)
+        if said is not None:
+            repository, path = ask.reference.repository, path_of(ask.kind, ask.reference)
+            await self._admit_site(request.caller, repository, path, f"{VERSION} or Edgeproxy-Via")
+        return said
+
+    async def _admit_site(self, caller: Caller, repository: Repository, path: str, what: str) -> None:
+        """For what only other sites say."""
+        try:
+            await self._admission.admit(caller, repository, path, Role.REPLICATOR)
+        except Denied as refusal:
+            raise Denied(f"{what} takes the role replicator: {refusal.message}", refusal.reason) from refusal
+
+    async def _manifest(self, ask: Content, request: Request, said: Said | None) -> Reply:
         body = await whole(request.body, LARGEST_MANIFEST, "a manifest")
-        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""), claim)
+        new = await self._manifests.put(ask.reference, body, request.headers.get("Content-Type", ""), said)
         digest = new.descriptor.digest
         about = [("Location", _location(ask, request, f"manifests/{digest}")), ("Docker-Content-Digest", digest)]
         if new.subject is not None:
             about.append(("OCI-Subject", new.subject))
-        return _reply(201 if new.news else 200, [*about, *_version(claim, new.state)], ask, repository, "manifests")
+        if said is not None and new.version is not None:
+            about.append((VERSION, str(new.version)))
+        return _reply(201 if new.news else 200, about, ask, ask.reference.repository, "manifests")
 
-    async def _delete(self, ask: Content, request: Request) -> Reply:
+    async def _removal(self, ask: Content, said: Said | None) -> Reply:
         """Distribution-spec, spec.md#content-management."""
-        claim, repository = claim_in(request.headers), ask.reference.repository
-        await self._admission.admit(request.caller, repository, path_of(ask.kind, ask.reference), Role.REPLICATOR)
-        if isinstance(ask.reference, Pinned):
-            await self._manifests.delete(ask.kind, ask.reference)
-            return _reply(202, [], ask, repository, ask.kind)
-        gone = await self._manifests.delete_tag(ask.reference, claim)
-        return _reply(202 if gone.news else 200, _version(claim, gone.state), ask, repository, ask.kind)
+        reference, status = ask.reference, 202
+        about: list[fields.Field] = []
+        if isinstance(reference, Tag):
+            done = await self._removals.tag(reference, said)
+            if said is not None and done.version is not None:
+                status = 202 if done.news else 200
+                about.append((VERSION, str(done.version)))
+        elif ask.kind == "manifests":
+            await self._removals.manifest(reference, said)
+        else:
+            await self._removals.blob(reference)
+        return _reply(status, about, ask, reference.repository, ask.kind)
 
     async def _begin_chunked(self, ask: NewUpload, request: Request) -> Reply:
         blob, held = await self._chunked.begin(ask, request.headers)
@@ -105,7 +138,11 @@ class Push:
         return _reply(202, [("Location", location), held_field(held)], ask, ask.repository)
 
     async def _chunked_upload(self, ask: Upload, request: Request) -> Reply:
-        status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
+        try:
+            status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
+        except RangeInvalid as refusal:
+            reply = reply_with_refusal(refusal, ask, head_only=False)
+            return replace(reply, about=(*reply.about, await self._chunked.held(ask)))
         if status == 201 and ask.digest is not None:
             return _created(ask, request, ask.digest)
         return _reply(status, about, ask, ask.repository)
@@ -150,11 +187,6 @@ class Push:
     def _progress(self, ask: Upload, request: Request) -> list[fields.Field]:
         """Raises `BlobUploadUnknown`."""
         return _session(ask, request, ask.identity, self._uploads.offset(ask.repository, ask.identity))
-
-
-def _version(claim: Claim | None, state: TagState | None) -> list[fields.Field]:
-    """For a site that told one: what holds now."""
-    return [("Edgeproxy-Version", str(state.version))] if claim is not None and state is not None else []
 
 
 def _location(ask: PushAsk, request: Request, path: str) -> str:

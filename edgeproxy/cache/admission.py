@@ -82,12 +82,14 @@ class Admission:
             raise Unauthorized(f"{caller.trouble or 'a login is wanted under this name'}: log in", "login")
 
     def replicates(self, caller: Caller) -> bool:
-        """Whether somebody replicates to here at all: any repository will do."""
+        """Whether the caller is another site, as far as rules or its token say so of any repository."""
         grants = caller.identity.grants
         if grants is not None:
             return any(grant.role is Role.REPLICATOR for grant in grants)
-        given = (each for each in self._bindings if each.subjects.include(caller.identity) and not each.deny)
-        return any(each.role >= Role.REPLICATOR for each in given)
+        return any(
+            binding.role >= Role.REPLICATOR and not binding.deny and binding.subjects.include(caller.identity)
+            for binding in self._bindings
+        )
 
     def operate(self, caller: Caller) -> None:
         """Raises `Unauthorized` or `Denied` for who is no operator."""

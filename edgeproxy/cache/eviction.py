@@ -23,6 +23,8 @@ from edgeproxy.store.pushed import Pushed
 log = logging.getLogger(__name__)
 _HIGH, _LOW = 0.97, 0.90
 """Shares of the budget: above the first something leaves, and then until the second."""
+_COUNTED = 30.0
+"""Seconds for which the count of what has to stay is good enough for those who ask how much more fits."""
 _PARTIALS_KEPT = 7 * 86400.0
 """Seconds for which the beginning of a broken download is worth its disk space."""
 
@@ -46,6 +48,11 @@ def to_evict(held: Sequence[Held], excess: int, worth: Callable[[Held], float]) 
     return chosen
 
 
+def staying(held: Sequence[Held]) -> int:
+    """Bytes of what may not be evicted."""
+    return _Images(held).staying()
+
+
 class _Images:
     """The held blobs as a graph: who needs whom."""
 
@@ -53,6 +60,9 @@ class _Images:
         self.held = {blob.digest: blob for blob in held}
         self._needed_by = Counter(need for blob in held for need in set(blob.needs) if need in self.held)
         self._protected = {part for blob in held if blob.pinned for part in self._closure(blob.digest)}
+
+    def staying(self) -> int:
+        return sum(self.held[digest].size for digest in self._protected)
 
     def roots(self) -> Iterator[Digest]:
         return (digest for digest in self.held if not self._needed_by[digest] and digest not in self._protected)
@@ -120,15 +130,25 @@ class Room:
         self._traffic = traffic
         self._promised = 0
         self._evicting: asyncio.Future[int] | None = None
+        self._staying = 0
+        self._stayed = float("-inf")
+        """When that was counted."""
 
     def used(self) -> int:
         """Bytes of blobs, of broken downloads that are kept to be resumed, and of uploads that are open."""
         partials = sum(stat.st_size for _, stat in self._store.idle_partials())
         return self._catalog.total() + partials + self._store.uploads.size()
 
-    def left(self) -> int:
-        """Bytes that fit before anything has to go."""
-        return max(0, -self._excess(0, 1.0))
+    async def spare(self) -> int:
+        """Bytes that could be kept if all went that may go: within the budget and on the disk, whichever is less."""
+        now = self._clock.now()
+        if not 0 <= now - self._stayed < _COUNTED:
+            self._staying = staying(await asyncio.to_thread(self._held, now))
+            self._stayed = now
+        free, _ = self._store.free()
+        within = self.limits.budget - self._staying - self._store.uploads.size()
+        evictable = max(0, self._catalog.total() - self._staying)
+        return max(0, min(within, free - self.limits.reserve + evictable) - self._promised)
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
@@ -198,13 +218,17 @@ class Room:
 
     def _choose(self, excess: int) -> tuple[list[Digest], set[Digest]]:
         """What to delete, and which links go with it: those of what leaves, and of what only that needed."""
-        held: list[Held] = []
-        while page := self._catalog.all_held(held[-1].digest if held else ""):
-            held.extend(page)
         now = self._clock.now()
-        kept = self._pushed.kept(now)
-        held = [replace(blob, pinned=blob.pinned or blob.digest in kept) for blob in held] if kept else held
+        held = self._held(now)
         chosen = to_evict(held, excess, lambda blob: self._policy.worth(blob, now))
         leaving = set(chosen)
         needed = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
         return chosen, {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - needed
+
+    def _held(self, now: float) -> list[Held]:
+        """All blobs; those that wait for their manifest count as pinned."""
+        held: list[Held] = []
+        while page := self._catalog.all_held(held[-1].digest if held else ""):
+            held.extend(page)
+        kept = self._pushed.kept(now)
+        return [replace(blob, pinned=blob.pinned or blob.digest in kept) for blob in held] if kept else held

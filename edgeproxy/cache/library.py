@@ -131,7 +131,7 @@ class Library:
         except Refusal as refusal:
             if flight.failed and flight.pinned != pinned:  # for another repository, whose upstreams are not ours
                 return await self._fly(kind, pinned, MISS)
-            self._absent.note(kind, pinned, refusal)
+            self._note(kind, pinned, refusal)
             raise
 
     async def _aboard(self, flight: Flight, pinned: Pinned, outcome: Outcome) -> Answer:
@@ -168,8 +168,14 @@ class Library:
                 pinned.repository, lambda upstream: upstream.stat(kind, pinned), unknown(kind, pinned)
             )
         except Refusal as refusal:
-            self._absent.note(kind, pinned, refusal)
+            self._note(kind, pinned, refusal)
             raise
+
+    def _note(self, kind: Kind, pinned: Pinned, refusal: Refusal) -> None:
+        """Raises another where upstream has nothing to say: what was deleted here is not merely out of reach."""
+        if isinstance(refusal, Unavailable) and self._catalog.is_gone(kind, pinned):
+            raise unknown(kind, pinned) from refusal
+        self._absent.note(kind, pinned, refusal)
 
 
 def _merge(named: Outcome, found: Outcome) -> Outcome:

@@ -1,5 +1,6 @@
 """Lists that upstream knows better: tags and referrers. Asked upstream, and answered from here when it fails."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from math import floor
@@ -14,6 +15,7 @@ from edgeproxy.oci.manifest import referrers_index, referrers_of
 from edgeproxy.oci.reference import Pinned, Repository, Tag, is_tag
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.pushed import Pushed
+from edgeproxy.store.versions import TagStates
 
 _MOST_TAGS = 10_000
 """Tags of one page, whatever the client asks for."""
@@ -34,11 +36,15 @@ class Listings:
         self._library = library
         self._catalog = catalog
         self._pushed = Pushed(catalog)
+        self._states = TagStates(catalog)
         self._upstreams = upstreams
         self._clock = clock
 
     async def tags(self, repository: Repository, last: str, limit: int | None) -> TagPage:
-        """Distribution-spec, spec.md#listing-tags: up to `limit` tags that follow `last`, in order."""
+        """Distribution-spec, spec.md#listing-tags: up to `limit` tags that follow `last`, in order.
+
+        Tags that were deleted here are not among them.
+        """
         query = [("n", str(limit))] if limit else []
         query += [("last", last)] if last else []
         pushed = self._pushed.tags(repository)
@@ -57,7 +63,23 @@ class Listings:
         tags, more = _tags_of(page.body), bool(page.following)
         if more and tags:  # what was pushed has its place on a later page
             pushed = [tag for tag in pushed if tag <= max(tags)]
-        return _tag_page(tags + pushed, last, limit, more, MISS)
+        deleted = self._states.deleted(repository)
+        both = [tag for tag in tags if tag not in deleted] + pushed
+        if more and not both and max(tags, default=last) > last:  # a page of which nothing is left leads nowhere
+            return await self.tags(repository, max(tags), limit)
+        return _tag_page(both, last, limit, more, MISS)
+
+    async def versions(self, repository: Repository, named: str) -> bytes:
+        """What was written here and at other sites, as one site tells it to another; `named` as the client names it."""
+        return await asyncio.to_thread(self._versions, repository, named)
+
+    def _versions(self, repository: Repository, named: str) -> bytes:
+        tags = []
+        for name, (descriptor, version) in self._states.states(repository).items():
+            media_type, digest, size = descriptor or ("", None, 0)
+            about = {"mediaType": media_type, "digest": digest, "size": size} if digest else {}
+            tags.append({"name": name, **about, "version": str(version)})
+        return json.dumps({"name": named, "tags": tags}).encode()
 
     async def referrers(self, pinned: Pinned, artifact_type: str | None) -> tuple[bytes, Outcome]:
         """Distribution-spec, spec.md#listing-referrers: an index, filtered where a type is given."""

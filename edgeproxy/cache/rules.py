@@ -17,6 +17,8 @@ class Rule:
     match: str
     fresh: float | None = None
     max_stale: float | None = None
+    pushed_for: float | None = None
+    """How long a tag that was pushed here stays what it is, whatever upstream has and however little room there is."""
 
 
 class Rules:
@@ -26,6 +28,11 @@ class Rules:
         self._rules = [(re.compile(translate(rule.match)), rule) for rule in rules]
         self._otherwise = Rule("*")
         self._known: dict[Tag, Rule] = {}
+
+    @property
+    def let_go(self) -> bool:
+        """Whether anything that was pushed is ever let go."""
+        return any(rule.pushed_for is not None for _, rule in self._rules)
 
     def of(self, tag: Tag) -> Rule:
         try:

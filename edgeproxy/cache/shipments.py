@@ -27,12 +27,16 @@ _AT_ONCE = 4
 """Blobs of one image that are on their way at the same time."""
 
 
-class Written(Protocol):
-    """What has been pushed here; implemented by the store."""
+class States(Protocol):
+    """What tags name; implemented by the store."""
 
     def state(self, tag: Tag) -> TagState | None: ...
 
     def states(self, repository: Repository) -> dict[str, TagState]: ...
+
+
+class Written(Protocol):
+    """What has been pushed here; implemented by the store."""
 
     def media_type(self, manifest: Pinned) -> str:
         """Of a manifest that is shown here."""
@@ -47,29 +51,44 @@ class Written(Protocol):
         ...
 
 
+class Known(Protocol):
+    """Which sites know of a version."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def via(self) -> Sequence[str]:
+        """Ours the last."""
+        ...
+
+
 class Shipments:
     """Reads what is to be sent from the store; what has left it is brought from upstream again."""
 
-    def __init__(self, library: Library, store: BlobStore, written: Written, source: str) -> None:
+    def __init__(self, library: Library, store: BlobStore, states: States, written: Written, source: str) -> None:
         """`source`: this site's id."""
         self._library = library
         self._store = store
+        self._states = states
         self._written = written
         self._source = source
         self._busy: dict[tuple[str, Digest], asyncio.Event] = {}
         """Blobs that are on their way, by peer: two images that share one send it once."""
 
-    async def send(self, peer: Peer, reference: Reference, via: Sequence[str], *, deletions: bool) -> int:
+    async def send(self, peer: Peer, reference: Reference, known: Known, *, deletions: bool) -> int:
         """What `reference` names now; the bytes of content that it took. Raises the `Refusal` of either side.
 
         A tag that nobody wrote here is nothing to send. `deletions`: whether one that was deleted is deleted there.
         """
-        passed = (*via, self._source)
         if isinstance(reference, Pinned):
-            return await self._manifest(peer, reference, reference, None, passed)
-        state = self._written.state(reference)
+            if self._written.media_type(reference):
+                return await self._manifest(peer, reference, reference, None, known.via or (self._source,))
+            return (await peer.send(Deletion(reference, None, known.via))).sent if deletions else 0
+        state = self._states.state(reference)
         if state is None or (state.descriptor is None and not deletions):
             return 0
+        passed = known.via if known.version == str(state.version) else (self._source,)
         if state.descriptor is None:
             return (await peer.send(Deletion(reference, state.version, passed))).sent
         pinned = Pinned(reference.repository, state.descriptor.digest)
@@ -92,15 +111,15 @@ class Shipments:
         for referrer in self._written.referring(pinned):
             below = Pinned(repository, referrer)
             sent += await self._manifest(peer, below, below, None, passed)
-        return sent + await self._companions(peer, pinned, passed)
+        return sent + await self._companions(peer, pinned)
 
-    async def _companions(self, peer: Peer, subject: Pinned, passed: Sequence[str]) -> int:
+    async def _companions(self, peer: Peer, subject: Pinned) -> int:
         """Signatures and the like that are kept under tags made of their subject's digest."""
         prefix, sent = subject.digest.replace(":", "-", 1), 0
-        for name, state in self._written.states(subject.repository).items():
+        for name, state in self._states.states(subject.repository).items():
             if name.startswith(prefix) and state.descriptor is not None:
                 pinned = Pinned(subject.repository, state.descriptor.digest)
-                sent += await self._manifest(peer, pinned, Tag(subject.repository, name), state, passed)
+                sent += await self._manifest(peer, pinned, Tag(subject.repository, name), state, (self._source,))
         return sent
 
     async def _blobs(self, peer: Peer, repository: Repository, named: Sequence[Descriptor]) -> int:

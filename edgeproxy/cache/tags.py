@@ -93,6 +93,8 @@ class Tags:
         now = self._clock.now()
         record = self._catalog.tag(tag)
         if record is None:
+            if self._catalog.is_deleted(tag):
+                raise ManifestUnknown(f"{tag} was deleted here")
             return Resolution(await self._ask_patiently(tag, now), MISS)
         if record.pushed:
             return Resolution(record.descriptor, HIT)
@@ -119,6 +121,10 @@ class Tags:
         return f"upstream: {trouble.refusal.message}" if trouble and now < trouble.until else ""
 
     # asking
+
+    async def check(self, tag: Tag) -> Descriptor:
+        """What it names now, whatever is known of it. Raises upstream's `Refusal`."""
+        return await asyncio.shield(self._ask(tag))
 
     def _revalidate_behind(self, tag: Tag, now: float) -> None:
         trouble = self._troubles.get(tag)

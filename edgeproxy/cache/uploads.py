@@ -83,6 +83,8 @@ class Uploads:
             raise TooManyRequests("too many uploads are open here: end some, or try later", retry_after=_AGAIN)
         if size > self._limits.size:
             raise self._too_large()
+        if size > self.room.limits.budget:
+            raise InsufficientStorage(f"there is no room for {size} bytes within {self.room.limits.budget}")
         self.room.expect(size)
         with refused():
             self._files.begin(name)
@@ -120,7 +122,7 @@ class Uploads:
     def cancel(self, repository: Repository, identity: str) -> None:
         """Raises `BlobUploadUnknown` or `UploadBusy`."""
         name = session_name(repository, identity)
-        if self._session(name).writer is not None:
+        if not self._session(name).is_at_rest:
             raise UploadBusy("another request is writing to this upload")
         self._drop(name)
 
@@ -134,7 +136,7 @@ class Uploads:
         """End the sessions nobody came back for; blobs whose manifest did not come may leave."""
         now = self._clock.now()
         for name, session in list(self._files.sessions.items()):
-            if session.writer is None and session.touched <= now - self._limits.age:
+            if session.is_at_rest and session.touched <= now - self._limits.age:
                 self._files.drop(name)
         await self._pushed.forget_kept(now)
 
@@ -152,7 +154,7 @@ class Uploads:
     async def _writing(self, name: str, body: Body, claim: Span | None) -> AsyncIterator[PartialFile]:
         """What cannot end well is not kept: its bytes would only be in the way."""
         session = self._session(name)
-        if session.writer is not None:
+        if not session.is_at_rest:
             raise UploadBusy("another request is writing to this upload")
         if claim is not None and (claim.start != session.size or body.length not in (None, claim.length)):
             raise _not_next(session.size)
@@ -191,8 +193,17 @@ class Uploads:
         async with self.room.kept(0):
             pass
 
-    def count(self, registry: str, size: int) -> None:
+    async def put(self, session: Session, writer: PartialFile, chunk: bytes, at: int) -> None:
+        """A part of a session that several write at once. Raises `StoreFull`; what was there stays."""
+        if session.size + len(chunk) > session.counted:
+            await self.make_room()
+            session.counted = session.size + len(chunk) + _COUNTED
+        await written(self.room, writer, chunk, at)
+
+    def count(self, registry: str, size: int, carried: int = 0) -> None:
+        """`carried`: bytes that these were on the line, where another site sent them."""
         self._traffic.pushed[registry] += size
+        self._traffic.carried[registry] += carried
 
     async def keep(self, writer: PartialFile, blob: Pinned) -> None:
         now = self._clock.now()

@@ -32,7 +32,7 @@ class Backlog:
         self._waiting: dict[str, asyncio.Future[None]] = {}
         """Who waits for a task to be delivered, by its key."""
 
-    async def add(self, new: Collection[Task], trigger: Trigger, upto: int | None = None) -> None:
+    async def add(self, new: Collection[Task], trigger: Trigger, upto: int = 0) -> None:
         """Have these done; the journal up to `upto` is settled in the same transaction. Raises `StoreFull`."""
         tasks, executions = dict[str, Task](), dict[Pair, Execution]()
         for task in new:
@@ -43,7 +43,7 @@ class Backlog:
             if known is None or known.state == "done":
                 begun = Execution.begin(task.policy, task.target, trigger, self._clock.now())
                 executions[task.policy, task.target] = begun
-        if new or upto is not None:
+        if new or upto:
             await self._settle({**_rows_of(tasks), **_rows(executions)}, upto=upto)
         self.tasks.update(tasks)
         self.executions.update(executions)
@@ -57,6 +57,10 @@ class Backlog:
         """Whether nothing newer has taken its place."""
         return self.tasks.get(_key(task)) is task
 
+    def is_due(self, task: Task) -> bool:
+        """Whether it is still to be sent as it is, and not stopped."""
+        return self.is_current(task) and not self._is_stopped(task)
+
     async def failed(self, task: Task, error: str) -> None:
         """It is tried again later; unless something newer has taken its place, which is tried at once."""
         if self.is_current(task):
@@ -67,6 +71,8 @@ class Backlog:
     async def delivered(self, task: Task, sent: int) -> None:
         """`sent` in bytes. An execution ends with its last task."""
         pair = task.policy, task.target
+        if pair not in self.executions:  # its policy is gone
+            return
         execution = self.executions[pair].delivered(sent)
         dropped = []
         if self.is_current(task):
@@ -120,8 +126,8 @@ class Backlog:
         execution = self.executions.get((task.policy, task.target))
         return execution is not None and execution.state == "stopped"
 
-    async def _settle(self, put: Mapping[str, str], drop: Sequence[str] = (), upto: int | None = None) -> None:
-        await self._outbox.settle(put, drop, upto)
+    async def _settle(self, put: Mapping[str, str], drop: Sequence[str] = (), upto: int = 0) -> None:
+        await self._outbox.settle(upto, put, drop)
 
 
 def key_of(policy: str, target: str, reference: str) -> str:

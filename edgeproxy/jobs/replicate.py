@@ -7,24 +7,25 @@ has is compared with all we have.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from contextvars import Context
+from typing import Any, Protocol
 
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.cache.shipments import Shipments
 from edgeproxy.interfaces import Clock, TagState
-from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.backlog import Backlog, Pair
 from edgeproxy.jobs.targets import Target
 from edgeproxy.metrics import Traffic
-from edgeproxy.oci.errors import NameUnknown, Refusal, Unavailable, UpstreamTimeout
+from edgeproxy.oci.errors import NameUnknown, Refusal, Unavailable, Unsupported, UpstreamTimeout
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag, parse_full
 from edgeproxy.sites.comparison import differences
 from edgeproxy.sites.filters import subject_of
 from edgeproxy.sites.policies import Change, ReplicationPolicy, satisfied
 from edgeproxy.sites.tasks import Task, Trigger
-from edgeproxy.store.outbox import Event, Outbox
+from edgeproxy.store.outbox import News, Outbox
 
 log = logging.getLogger(__name__)
 _RAN = "policy/"
@@ -65,6 +66,8 @@ class Replication:
         self.policies: Mapping[str, ReplicationPolicy] = {}
         self.targets: Mapping[str, Target] = {}
         self._shipments: Shipments | None = None
+        self.running: dict[Task, asyncio.Task[None]] = {}
+        """What is being sent."""
         self._served = set[str]()
         self._routing = asyncio.Lock()
         self._ran = {key.removeprefix(_RAN): float(when) for key, when in outbox.rows(_RAN)}
@@ -84,25 +87,34 @@ class Replication:
         for name, target in self.targets.items():
             if name not in self._served and (target.wants_a_look() or self._due(target)):
                 self._served.add(name)
-                serving = self._spawn(self._serve(target), f"replicate to {name}")
+                serving = self._begin(self._serve(target), f"replicate to {name}")
                 serving.add_done_callback(lambda _, name=name: self._served.discard(name))  # type: ignore[misc]
+
+    def left(self) -> int:
+        """Tasks and writes that are still to be sent, or looked at."""
+        return len(self.backlog.tasks) + len(self._outbox.rows("event/"))
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Work of the daemon's own: it carries nothing of the request that it follows from (`oci.passage`)."""
+        return Context().run(self._spawn, work, name)
 
     def wake(self) -> None:
         """Something has been written."""
-        self._spawn(self.step(), "replicate")
+        self._begin(self.step(), "replicate")
 
     async def confirm(self, reference: Reference) -> None:
         """Wait until as many targets have what was written as its policies ask for.
 
         Raises `UpstreamTimeout` where that takes longer than the policy allows; it is sent all the same.
         """
-        await self.step()
-        for policy in self.policies.values():
-            if policy.mode != "async":
-                await self._confirmed(policy, reference)
+        waited_for = [policy for policy in self.policies.values() if policy.mode != "async"]
+        if waited_for:
+            await self.step()
+        for policy in waited_for:
+            await self._confirmed(policy, reference)
 
     async def _confirmed(self, policy: ReplicationPolicy, reference: Reference) -> None:
-        targets = self._targets_of(policy)
+        targets = self.targets_of(policy)
         asked = (self.backlog.waiting(policy.name, target.peer.name, reference) for target in targets)
         pending = {each for each in asked if each is not None}
         try:
@@ -121,27 +133,32 @@ class Replication:
     async def _route(self) -> None:
         """Each page of the journal becomes tasks in one transaction: a crash between the two loses none."""
         async with self._routing:
-            while events := self._outbox.events(_PAGE):
-                tasks = [task for event in events for task in self._tasks_of(event)]
+            while events := await self._outbox.events(_PAGE):
+                tasks = [task for event in events for task in self._tasks_of(event.news)]
                 await self.backlog.add(tasks, "event", events[-1].sequence)
 
-    def _tasks_of(self, event: Event) -> Iterable[Task]:
-        names = self._names(event)
+    def _tasks_of(self, news: News) -> Iterable[Task]:
+        names = self._names(news)
         for policy in self.policies.values():
             changes = (
-                Change(event.repository, name, event.media_type, event.artifact_type, event.digest is None)
-                for name in names
+                Change(news.repository, name, news.media_type, news.artifact_type, news.deleted) for name in names
             )
             if policy.on_event and any(map(policy.wants, changes)):
-                for target in self._targets_of(policy):
-                    if not target.source or target.source not in event.via:
-                        where = policy.name, target.peer.name, str(event.reference)
-                        yield Task.new(*where, created=event.at, size=event.size, via=event.via)
+                for target in self.targets_of(policy):
+                    if not target.source or target.source not in news.via:
+                        where = policy.name, target.peer.name, str(news.reference)
+                        yield Task.new(*where, created=news.at, size=news.size, via=news.via, version=news.version)
 
-    def _names(self, event: Event) -> Sequence[str | None]:
+    def _names(self, news: News) -> Sequence[str | None]:
         """The tags by which it is judged: what refers to something, by those of its subject."""
-        subject = event.subject if event.tag is None else subject_of(event.tag)
-        return [event.tag] if subject is None else self._names_of(Pinned(event.repository, subject))
+        if news.tag is not None:
+            return self._aliases(news.repository, news.tag)
+        return [None] if news.subject is None else self._names_of(Pinned(news.repository, news.subject))
+
+    def _aliases(self, repository: Repository, name: str) -> Sequence[str | None]:
+        """The tags by which a tag is judged: itself, or those of the subject of which it is made."""
+        subject = subject_of(name)
+        return [name] if subject is None else self._names_of(Pinned(repository, subject))
 
     def _names_of(self, manifest: Pinned) -> Sequence[str | None]:
         states = self._written.states(manifest.repository).items()
@@ -152,7 +169,7 @@ class Replication:
         """Find what a target lacks, whatever happened meanwhile; how much that is. Raises its `Refusal`."""
         found = []
         for repository in self._written.repositories():
-            if policy.chain.includes(repository):
+            if policy.chain.covers(repository):
                 found += await self._lacking(policy, target, repository)
         await self.backlog.add(found, trigger)
         return len(found)
@@ -161,13 +178,14 @@ class Replication:
         """What was missed while the process was away is done once. Who is away is compared when it comes back."""
         now = self._clock.now()
         for policy in self.policies.values():
-            last = self._ran.setdefault(policy.name, now)
-            if policy.schedule is None or policy.schedule.following(last) > now:
+            last = self._ran.get(policy.name)
+            if policy.schedule is None or (last is not None and policy.schedule.following(last) > now):
                 continue
             self._ran[policy.name] = now
-            await self._outbox.settle({f"{_RAN}{policy.name}": str(now)})
-            for target in self._targets_of(policy):
-                self._spawn(self._compare_due(policy, target), f"schedule of {policy.name}")
+            await self._outbox.settle(0, {f"{_RAN}{policy.name}": str(now)}, [])
+            if last is not None:  # else it is new
+                for target in self.targets_of(policy):
+                    self._begin(self._compare_due(policy, target), f"schedule of {policy.name}")
 
     async def _compare_due(self, policy: ReplicationPolicy, target: Target) -> None:
         if target.standing is not None:
@@ -179,7 +197,7 @@ class Replication:
         ours = {
             name: state
             for name, state in self._written.states(repository).items()
-            if policy.wants(_change(repository, self._alias(repository, name), state))
+            if any(policy.wants(_change(repository, each, state)) for each in self._aliases(repository, name))
         }
         theirs: Mapping[str, TagState | Descriptor] = {}
         if ours:
@@ -191,17 +209,15 @@ class Replication:
                 target.peer.name,
                 str(Tag(repository, name)),
                 created=min(self._clock.now(), ours[name].version.stamp / 1000),
-                size=0,
-                via=(),
             )
-            for name in differences(ours, theirs, deletions=policy.deletions)
+            for name in differences(ours, theirs, policy.deletions)
         ]
 
     # from tasks to targets
 
     async def _serve(self, target: Target) -> None:
         """Look after it, and send it what is due until nothing is."""
-        if target.wants_a_look() and not await target.check(self._some_repository(target)):
+        if target.is_due() and not await self.look_at(target):
             return
         if not target.compared:
             await self._compare_all(target)
@@ -209,7 +225,19 @@ class Replication:
             free = asyncio.Semaphore(_AT_ONCE)
             async with asyncio.TaskGroup() as group:
                 for task in batch:
-                    group.create_task(self._deliver(task, target, free))
+                    group.create_task(self._send(task, target, free))
+
+    async def look_at(self, target: Target) -> bool:
+        """Ask it now whether it takes what is sent."""
+        return await target.check(self._some_repository(target), self.backlog.lag(target.peer.name).size)
+
+    async def halt(self, pair: Pair) -> None:
+        """End what is being sent for a policy to a target; it stays to be sent."""
+        sending = [work for task, work in self.running.items() if (task.policy, task.target) == pair]
+        for work in sending:
+            work.cancel()
+        if sending:
+            await asyncio.wait(sending)
 
     def _due(self, target: Target) -> Sequence[Task]:
         return self.backlog.due(target.peer.name) if target.standing is not None else []
@@ -222,44 +250,58 @@ class Replication:
         except Refusal as refusal:
             target.lost(refusal.message)
 
-    async def _deliver(self, task: Task, target: Target, free: asyncio.Semaphore) -> None:
+    async def _send(self, task: Task, target: Target, free: asyncio.Semaphore) -> None:
+        """In a task of its own, that `halt` may end without ending the others."""
         async with free:
-            if target.standing is None or not self.backlog.is_current(task):
+            if target.standing is None or not self.backlog.is_due(task) or task.policy not in self.policies:
                 return
-            assert self._shipments is not None
-            reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
+            self.running[task] = work = asyncio.create_task(self._deliver(task, target))
             try:
-                sent = await self._shipments.send(target.peer, reference, task.via, deletions=deletions)
-            except Refusal as refusal:
-                log.warning("%s to %s: %s", reference, target.peer.name, refusal.message)
-                self._traffic.undelivered[target.peer.name] += 1
-                await self.backlog.failed(task, refusal.message)
-                if isinstance(refusal, Unavailable):
-                    await target.check(reference.repository)
-            else:
-                self._traffic.delivered[target.peer.name] += 1
-                self._traffic.replicated[target.peer.name] += sent
-                await self.backlog.delivered(task, sent)
+                await asyncio.wait([work])
+            finally:
+                work.cancel()
+                del self.running[task]
+        if not work.cancelled():
+            work.result()
 
-    def _alias(self, repository: Repository, name: str) -> str | None:
-        """The tag by which this one is judged: a companion by one of its subject's."""
-        subject = subject_of(name)
-        return name if subject is None else self._names_of(Pinned(repository, subject))[0]
+    async def _deliver(self, task: Task, target: Target) -> None:
+        assert self._shipments is not None
+        reference, deletions = parse_full(task.reference), self.policies[task.policy].deletions
+        try:
+            sent = await self._shipments.send(target.peer, reference, task, deletions=deletions)
+        except Unsupported as refusal:  # and will be tomorrow
+            log.warning("%s stays as it is: %s", reference, refusal.message)
+            await self.backlog.delivered(task, 0)
+        except Refusal as refusal:
+            await self._failed(task, target, refusal.message)
+            if isinstance(refusal, Unavailable) and target.standing is not None:
+                await target.check(reference.repository)
+        except Exception as error:  # a disk that fails, or a bug: the rest is sent all the same
+            log.exception("%s cannot be sent to %s", reference, target.peer.name)
+            await self._failed(task, target, f"{type(error).__name__}: {error}")
+        else:
+            self._traffic.delivered[target.peer.name] += 1
+            self._traffic.shipped[target.peer.name] += sent
+            await self.backlog.delivered(task, sent)
+
+    async def _failed(self, task: Task, target: Target, trouble: str) -> None:
+        log.warning("%s to %s: %s", task.reference, target.peer.name, trouble)
+        self._traffic.undelivered[target.peer.name] += 1
+        await self.backlog.failed(task, trouble)
 
     def _some_repository(self, target: Target) -> Repository | None:
         """One that is pushed to it."""
         policies = self._policies_of(target)
         for repository in self._written.repositories():
-            if any(policy.chain.includes(repository) for policy in policies):
+            if any(policy.chain.covers(repository) for policy in policies):
                 return repository
         return None
 
-    def _targets_of(self, policy: ReplicationPolicy) -> list[Target]:
-        return [self.targets[name] for name in policy.targets if name in self.targets]
+    def targets_of(self, policy: ReplicationPolicy) -> list[Target]:
+        return [target for name, target in self.targets.items() if policy.sends_to(name)]
 
     def _policies_of(self, target: Target) -> list[ReplicationPolicy]:
-        name = target.peer.name
-        return [policy for policy in self.policies.values() if name in policy.targets]
+        return [policy for policy in self.policies.values() if policy.sends_to(target.peer.name)]
 
 
 def _change(repository: Repository, name: str | None, state: TagState) -> Change:

@@ -17,7 +17,7 @@ from edgeproxy.store.rows import Rows
 log = logging.getLogger(__name__)
 _PAGE = 500
 _TAGS_KEPT = 30 * 86400.0
-"""Seconds for which a tag is remembered after its manifest has left."""
+"""Seconds for which a tag is remembered after its manifest has left, and of content that it was deleted."""
 _BREATH = 0.01
 """Seconds between two pages, in which requests have the processor for themselves."""
 
@@ -35,6 +35,7 @@ class Sweep:
         adopted = await self._adopt()
         dropped = await self._drop()
         forgotten = await self._catalog.forget_tags(self._clock.now() - _TAGS_KEPT)
+        await self._catalog.forget_gone(self._clock.now() - _TAGS_KEPT)
         if adopted or dropped or forgotten:
             log.info("swept: %d files without a row, %d rows without a file, %d tags", adopted, dropped, forgotten)
 

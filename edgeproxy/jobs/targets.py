@@ -28,16 +28,21 @@ class Target:
         self.compared = False
         """Whether all it has was compared with all we have, since it was there again."""
 
-    def wants_a_look(self) -> bool:
+    def is_due(self) -> bool:
+        """Whether it is to be asked again."""
         return self._clock.now() >= self.next_check
+
+    def wants_a_look(self) -> bool:
+        """Whether it is to be asked again, or has come back and is to be compared."""
+        return self.is_due() or (self.standing is not None and not self.compared)
 
     @property
     def source(self) -> str:
         """Its source id, where that is known."""
         return self.standing.source if self.standing else ""
 
-    async def check(self, repository: Repository | None) -> bool:
-        """Whether it is there and takes what we push; `repository`: one that we push to."""
+    async def check(self, repository: Repository | None, wanted: int = 0) -> bool:
+        """Whether it is there and takes what we push; `repository`: one that we push to, `wanted`: bytes to be sent."""
         try:
             standing = await self.peer.check(repository)
         except Refusal as refusal:
@@ -45,7 +50,11 @@ class Target:
             return False
         if self.standing is None:
             log.info("target %s is there: %s", self.peer.name, standing.path)
-        self.standing, self.trouble, self.failures = standing, "", 0
+        self.standing, self.failures = standing, 0
+        self.trouble = ""
+        if standing.free is not None and standing.free < wanted:
+            self.trouble = f"it has room for {standing.free} bytes, and {wanted} are to be sent: raise its cache.budget"
+            log.warning("target %s: %s", self.peer.name, self.trouble)
         self.next_check = self._clock.now() + _HEARTBEAT
         return True
 

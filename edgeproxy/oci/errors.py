@@ -160,6 +160,12 @@ class Unavailable(Refusal):
     code, status = "UNAVAILABLE", 503
 
 
+class ContentUnreadable(Unavailable):
+    """What is to be sent cannot be read here."""
+
+    code, status = "UNAVAILABLE", 503
+
+
 class UpstreamTimeout(Unavailable):
     code, status = "UNAVAILABLE", 504
 

@@ -83,7 +83,7 @@ def pushed(body: bytes, declared: str) -> Pushed:
     return Pushed(kind, needed, Digest(subject["digest"]) if subject else None, about)
 
 
-def subject_of(body: bytes) -> Digest | None:
+def subject(body: bytes) -> Digest | None:
     """What a manifest refers to."""
     return next((named.digest for named in _descriptors(_document(body).get("subject"))), None)
 

@@ -9,6 +9,7 @@ import zstandard
 
 from edgeproxy.interfaces import Content, InMemory
 from edgeproxy.oci.chunks import write_checksum
+from edgeproxy.oci.errors import ContentUnreadable
 
 _LEVEL = 3
 _PAYS = 0.9
@@ -35,8 +36,7 @@ class Packing:
         """Chunks since it was last tried."""
 
     async def pack(self, start: int, size: int) -> Packed:
-        """In a thread, for it takes milliseconds. Raises OSError."""
-
+        """In a thread, for it takes milliseconds. Raises `ContentUnreadable`."""
         packed, ratio = await asyncio.get_running_loop().run_in_executor(
             self._threads, _pack, self._content, start, size, self._pays or self._since >= _SAMPLED
         )
@@ -46,10 +46,15 @@ class Packing:
 
 
 def read_at(content: Content, start: int, size: int) -> bytes:
-    """Raises OSError where there is less."""
-    body = content.body[start : start + size] if isinstance(content, InMemory) else os.pread(content.fd, size, start)
+    """Raises `ContentUnreadable`, where there is less, too."""
+    try:
+        body = (
+            content.body[start : start + size] if isinstance(content, InMemory) else os.pread(content.fd, size, start)
+        )
+    except OSError as error:
+        raise ContentUnreadable(f"what is to be sent cannot be read here: {error}") from error
     if len(body) != size:
-        raise OSError(f"a blob has {start + len(body)} bytes, not {start + size}")
+        raise ContentUnreadable(f"what is to be sent has {start + len(body)} bytes here, not {start + size}")
     return body
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_FIRST_REST, _LONGEST_REST = 1.0, 60.0
+FIRST_REST, LONGEST_REST = 1.0, 60.0
 """Seconds without being asked after a failure, doubled with each in a row."""
-_TRYING = 5.0
+TRYING = 5.0
 """Seconds for which nobody else tries an address that one is trying again."""
 
 
@@ -13,6 +13,11 @@ _TRYING = 5.0
 class _Path:
     failures: int = 0
     rests_until: float = 0.0
+    tried_until: float = 0.0
+
+    def is_open(self, now: float) -> bool:
+        """For whoever comes; one that has failed is tried by a single request at a time."""
+        return self.failures == 0 or (self.rests_until <= now and self.tried_until <= now)
 
 
 class Paths:
@@ -22,23 +27,29 @@ class Paths:
         self._paths = [_Path() for _ in range(count)]
 
     def order(self, now: float) -> Sequence[int]:
-        """In which order to try them: those that work by preference, then those that rest, the best rested first.
+        """In which order to try them, all of them: those that work by preference, then those that rest.
 
-        One whose rest is over is handed to whoever asks first, and to others when that is known to have gone well.
+        Of those, the one that has rested enough first, or will have. One whose rest is over is handed to whoever asks
+        first, and to others when that is known to have gone well.
         """
-        rested = [number for number, path in enumerate(self._paths) if path.rests_until <= now]
-        resting = sorted(set(range(len(self._paths))) - set(rested), key=lambda each: self._paths[each].rests_until)
-        if rested and len(self._paths) > 1 and self._paths[rested[0]].failures:
-            self._paths[rested[0]].rests_until = now + _TRYING
-        return [*rested, *resting]
+        numbers = range(len(self._paths))
+        opened = [number for number in numbers if self._paths[number].is_open(now)]
+        resting = sorted(set(numbers) - set(opened), key=lambda number: (self._paths[number].rests_until, number))
+        if opened and self._paths[opened[0]].failures:
+            self._paths[opened[0]].tried_until = now + TRYING
+        return [*opened, *resting]
 
     def failed(self, number: int, now: float) -> None:
+        """What was on its way together fails together: that counts once."""
         path = self._paths[number]
+        if path.failures and now < path.rests_until:
+            return
         path.failures += 1
-        path.rests_until = now + min(_LONGEST_REST, _FIRST_REST * 2.0 ** min(path.failures - 1, 16))
+        path.rests_until = now + min(LONGEST_REST, FIRST_REST * 2.0 ** min(path.failures - 1, 16))
+        path.tried_until = 0.0
 
     def succeeded(self, number: int) -> bool:
         """Whether it had failed before."""
-        path = self._paths[number]
-        again, path.failures, path.rests_until = path.failures > 0, 0, 0.0
+        again = self._paths[number].failures > 0
+        self._paths[number] = _Path()
         return again

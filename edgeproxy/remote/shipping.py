@@ -1,42 +1,81 @@
-"""One blob to a registry: in chunks of which any may fail and go again, or in the pieces that every registry takes."""
+"""One blob to another edgeproxy, in chunks of which any may fail and go again (docs/adr/0009)."""
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 
-from edgeproxy.interfaces import BlobParcel, Content, Link, Urgency
+from edgeproxy.interfaces import BlobParcel, Clock, Content, Link, Urgency
 from edgeproxy.oci.chunks import LARGEST_CHUNK, read_held, write_blob
-from edgeproxy.oci.errors import BlobUploadUnknown, DigestInvalid, RangeInvalid, Refusal, Unavailable
-from edgeproxy.remote.packing import Packing, read_at
-from edgeproxy.remote.pushing import Answer, Pushing
+from edgeproxy.oci.errors import (
+    BlobUploadUnknown,
+    ContentUnreadable,
+    DigestInvalid,
+    RangeInvalid,
+    Refusal,
+    Unavailable,
+    UpstreamUnauthorized,
+)
+from edgeproxy.remote.packing import Packing
+from edgeproxy.remote.pushing import Pushing, Slices
 
 _FEWEST, _MOST = 4, 16
 """Chunks of one blob that are on their way at the same time."""
 _GAIN = 1.2
 """How much faster it has to get for more of them to be worth while."""
-_TRIES = 5
-"""Times that one chunk is sent."""
-_PIECE = 8 * 1024 * 1024
-"""Bytes of a blob in one request, to a registry that takes them in order only."""
+_SLICE = 256 * 1024
+"""Bytes that the link is asked to carry at a time."""
+_PAUSES = (0.0, 0.5, 2.0, 8.0)
+"""Seconds before each further attempt: a line that broke is mostly there again at once."""
+_VERIFIED = 20 * 1024 * 1024
+"""Bytes per second that any registry hashes at the end of an upload."""
+
+
+class Retries:
+    """Of one thing that is sent: how often it is tried again, and when."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+
+    @property
+    def spent(self) -> bool:
+        return self._failures >= len(_PAUSES)
+
+    async def after(self, refusal: Refusal) -> None:
+        """Wait for the next attempt. Raises the refusal where there is none, or it would be of no use."""
+        if self.spent or isinstance(refusal, (UpstreamUnauthorized, ContentUnreadable)):
+            raise refusal
+        pause = max(_PAUSES[self._failures], refusal.retry_after or 0.0)
+        if pause > _PAUSES[-1]:  # whoever has more patience than we have is asked again by the next task
+            raise refusal
+        self._failures += 1
+        await self._clock.sleep(pause)
+
+    def went_well(self) -> None:
+        """What fails after this is something else."""
+        self._failures = 0
 
 
 class Chunks:
     """What is missing of one blob at a peer, and who sends it."""
 
-    def __init__(self, pushing: Pushing, parcel: BlobParcel, location: str, packing: Packing, link: Link) -> None:
+    def __init__(self, pushing: Pushing, parcel: BlobParcel, packing: Packing, link: Link, room: asyncio.Semaphore):
+        """`room`: for the chunks that are in memory."""
         self._pushing = pushing
         self._parcel = parcel
-        self._location = location
         self._packing = packing
         self._link = link
+        self._room = room
+        self._location = ""
         self._left = deque[tuple[int, int]]()
         self.sent = 0
-        """Bytes of bodies."""
+        """Bytes of bodies that went over the line."""
 
-    async def send(self, held: list[tuple[int, int]]) -> None:
+    async def send(self, location: str, held: list[tuple[int, int]]) -> None:
         """All that is not held. Raises the `Refusal` of the first chunk that cannot be sent."""
-        self._left.extend(gaps(held, self._parcel.size))
-        pace = _Pace(min(_FEWEST, len(self._left)))
+        self._location, self._left = location, deque(gaps(held, self._parcel.size))
+        pace = Pace(min(_FEWEST, len(self._left)))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(pace.workers):
@@ -44,7 +83,7 @@ class Chunks:
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _work(self, group: asyncio.TaskGroup, pace: "_Pace") -> None:
+    async def _work(self, group: asyncio.TaskGroup, pace: "Pace") -> None:
         while self._left:
             start, stop = self._left.popleft()
             await self._chunk(start, stop)
@@ -52,27 +91,36 @@ class Chunks:
                 group.create_task(self._work(group, pace))
 
     async def _chunk(self, start: int, stop: int) -> None:
-        packed = await self._packing.pack(start, stop - start)
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Range": f"{start}-{stop - 1}",
-            "Content-Digest": packed.checksum,
-            **({"Content-Encoding": packed.encoding} if packed.encoding else {}),
-        }
-        for attempt in range(_TRIES):
-            await self._link.admit(self._pushing.name, len(packed.body), Urgency.REPLICATION)
-            self.sent += len(packed.body)
-            try:
-                repository = self._parcel.blob.repository
-                answer = await self._pushing.ask("PATCH", self._location, repository, headers, packed.body)
-                self._pushing.check(answer, 202)
-                return
-            except (DigestInvalid, Unavailable):
-                if attempt == _TRIES - 1:
-                    raise
+        """One that arrives wrong, or not at all, goes again; the others are not disturbed."""
+        retries = Retries(self._pushing.clock)
+        async with self._room:
+            packed = await self._packing.pack(start, stop - start)
+            headers = {
+                "Content-Type": "application/octet-stream",
+                "Content-Range": f"{start}-{stop - 1}",
+                "Content-Digest": packed.checksum,
+                **({"Content-Encoding": packed.encoding} if packed.encoding else {}),
+            }
+            body = Slices(len(packed.body), lambda: self._slices(packed.body))
+            while True:
+                try:
+                    repository = self._parcel.blob.repository
+                    answer = await self._pushing.ask("PATCH", self._location, repository, headers, body)
+                    return self._pushing.check(answer, 202)
+                except DigestInvalid as refusal:
+                    await retries.after(Unavailable(f"chunks do not arrive as they were sent: {refusal.message}"))
+                except Unavailable as refusal:
+                    await retries.after(refusal)
+
+    async def _slices(self, body: bytes) -> AsyncIterator[memoryview]:
+        for start in range(0, len(body), _SLICE):
+            part = memoryview(body)[start : start + _SLICE]
+            await self._link.admit(self._pushing.name, len(part), Urgency.REPLICATION)
+            self.sent += len(part)
+            yield part
 
 
-class _Pace:
+class Pace:
     """How many chunks are on their way: doubled as long as that makes it faster."""
 
     def __init__(self, workers: int) -> None:
@@ -113,76 +161,37 @@ def gaps(held: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
 
 
 async def in_chunks(
-    pushing: Pushing, parcel: BlobParcel, base: str, content: Content, link: Link, threads: Executor
+    pushing: Pushing,
+    parcel: BlobParcel,
+    base: str,
+    content: Content,
+    link: Link,
+    threads: Executor,
+    room: asyncio.Semaphore,
 ) -> int:
-    """To another edgeproxy; the bytes that went over the line. Goes on where an earlier transfer broke off."""
-    blob, sent, packing = parcel.blob, 0, Packing(content, threads)
-    for attempt in range(_TRIES):
-        opened = await pushing.ask(
-            "POST", f"{base}/blobs/uploads/", blob.repository, {"Edgeproxy-Blob": write_blob(blob.digest, parcel.size)}
-        )
+    """The bytes that went over the line. Goes on where an earlier transfer broke off.
+
+    `base`: the path of the repository; `room`: for chunks in memory, of all blobs.
+    """
+    blob, retries = parcel.blob, Retries(pushing.clock)
+    chunks = Chunks(pushing, parcel, Packing(content, threads), link, room)
+    fields = {"Edgeproxy-Blob": write_blob(blob.digest, parcel.size)}
+    while True:
+        opened = await pushing.ask("POST", f"{base}/blobs/uploads/", blob.repository, fields)
         pushing.check(opened, 201, 202)
         if opened.status == 201:
-            return sent
-        chunks = Chunks(pushing, parcel, pushing.place(opened), packing, link)
+            return chunks.sent
+        location = pushing.place(opened)
         try:
-            await chunks.send(read_held(opened.headers.get("Edgeproxy-Held", "")))
-            closed = await pushing.ask("PUT", with_digest(pushing.place(opened), blob.digest), blob.repository)
-            pushing.check(closed, 201)
-            return sent + chunks.sent
-        except (RangeInvalid, BlobUploadUnknown):  # it has lost some of it meanwhile
-            sent += chunks.sent
-            if attempt == _TRIES - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+            await chunks.send(location, read_held(opened.headers.get("Edgeproxy-Held", "")))
+            await finish(pushing, parcel, location)
+            return chunks.sent
+        except (RangeInvalid, BlobUploadUnknown) as refusal:  # it has lost some of it meanwhile
+            await retries.after(refusal)
 
 
-async def in_pieces(pushing: Pushing, parcel: BlobParcel, base: str, content: Content, link: Link) -> int:
-    """To any registry (distribution-spec, spec.md#pushing-a-blob-in-chunks); the bytes that went over the line."""
-    blob = parcel.blob
-    opened = await pushing.ask("POST", f"{base}/blobs/uploads/", blob.repository)
-    pushing.check(opened, 202)
-    location, offset, sent = pushing.place(opened), 0, 0
-    least = opened.headers.get("OCI-Chunk-Min-Length", "")
-    piece = max(_PIECE, int(least) if least.isdecimal() else 0)
-    failures = 0
-    while offset < parcel.size:
-        body = await asyncio.to_thread(read_at, content, offset, min(piece, parcel.size - offset))
-        await link.admit(pushing.name, len(body), Urgency.REPLICATION)
-        sent += len(body)
-        try:
-            headers = {
-                "Content-Type": "application/octet-stream",
-                "Content-Range": f"{offset}-{offset + len(body) - 1}",
-            }
-            answer = await pushing.ask("PATCH", location, blob.repository, headers, body)
-            pushing.check(answer, 202)
-            offset += len(body)
-        except (Unavailable, RangeInvalid) as refusal:
-            failures += 1
-            if failures >= _TRIES:
-                raise
-            answer = await _progress(pushing, location, parcel, refusal)
-            offset = _end_of(answer.headers.get("Range", ""))
-        location = pushing.place(answer)
-    closed = await pushing.ask("PUT", with_digest(location, blob.digest), blob.repository)
+async def finish(pushing: Pushing, parcel: BlobParcel, location: str) -> None:
+    """Say that all of it has been sent; to hash it takes a registry some time."""
+    target = f"{location}{'&' if '?' in location else '?'}digest={parcel.blob.digest}"
+    closed = await pushing.ask("PUT", target, parcel.blob.repository, patience=parcel.size / _VERIFIED)
     pushing.check(closed, 201)
-    return sent
-
-
-async def _progress(pushing: Pushing, location: str, parcel: BlobParcel, refusal: Refusal) -> Answer:
-    """How far an upload has come (distribution-spec, spec.md#pushing-a-blob-in-chunks)."""
-    answer = await pushing.ask("GET", location, parcel.blob.repository)
-    if answer.status not in (202, 204):
-        raise refusal
-    return answer
-
-
-def _end_of(field: str) -> int:
-    """`0-99` is 100 bytes; `0-0` is what registries say of none."""
-    last = field.rpartition("-")[2]
-    return int(last) + 1 if last.isdecimal() and int(last) > 0 else 0
-
-
-def with_digest(location: str, digest: str) -> str:
-    return f"{location}{'&' if '?' in location else '?'}digest={digest}"

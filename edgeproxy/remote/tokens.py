@@ -84,16 +84,21 @@ class Tokens:
         since = self.renewals
         try:
             response = await self._challenged(scope, send)
-            if response.status not in (401, 403):
-                return response
-            response.close()
         except UpstreamUnauthorized:
             if not await self.renew(scope, since):
                 raise
             return await self._challenged(scope, send)
-        if await self.renew(scope, since):
-            return await self._challenged(scope, send)
-        return response
+        if response.status not in (401, 403):
+            return response
+        try:
+            renewed = await self.renew(scope, since)
+        except BaseException:
+            response.close()
+            raise
+        if not renewed:  # it may say why
+            return response
+        response.close()
+        return await self._challenged(scope, send)
 
     async def _challenged(self, scope: str, send: Send) -> ClientResponse:
         sent = self.authorization(scope)
@@ -202,7 +207,8 @@ class Tokens:
         if credentials and not may_send(self._registry, realm):
             credentials = None
         service = {"service": parameters["service"]} if "service" in parameters else {}
-        asked = {**service, "scope": parameters.get("scope") or scope}
+        wanted = parameters.get("scope") or scope
+        asked = {**service, "scope": wanted} if wanted else service
         try:
             async with asyncio.timeout(self._timeout):
                 async with await self._request(realm, asked, credentials) as response:

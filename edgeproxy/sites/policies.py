@@ -1,6 +1,7 @@
 """Replication policies: what is to go where, when, and who waits for it. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from edgeproxy.oci.reference import Repository
@@ -35,11 +36,39 @@ class ReplicationPolicy:
     timeout: float = 30.0
     """Seconds that a push waits for the targets that `mode` asks for."""
 
+    def sends_to(self, target: str) -> bool:
+        """`targets` are names, or shell patterns for the names of those that are registered."""
+        return any(fnmatchcase(target, pattern) for pattern in self.targets)
+
     def wants(self, change: Change) -> bool:
         """Deletions have no type to go by."""
         if change.deleted:
-            return self.deletions and self.chain.names(change.repository, change.tag)
+            untyped = replace(self.chain, media_types=(), artifact_types=())
+            return self.deletions and untyped.passes(change.repository, change.tag, "", None)
         return self.chain.passes(change.repository, change.tag, change.media_type, change.artifact_type)
+
+
+@dataclass(frozen=True, slots=True)
+class PullPolicy:
+    """What passes the chain in the registry `source` is brought here."""
+
+    name: str
+    chain: Chain
+    source: str
+    on_event: bool = True
+    schedule: Schedule | None = None
+    deletions: bool = False
+
+    def named(self) -> list[Repository]:
+        """The repositories that its filters name exactly: nobody has to be asked which there are."""
+        projects = [each.text for each in self.chain.projects if each.is_name] or [self.source]
+        images = [each.text for each in self.chain.images if each.is_name]
+        found = (f"{project}/{image}" for project in projects for image in images)
+        return [
+            Repository(self.source, name.removeprefix(f"{self.source}/"))
+            for name in found
+            if name.startswith(f"{self.source}/")
+        ]
 
 
 def satisfied(mode: Mode, delivered: int, targets: int) -> bool:

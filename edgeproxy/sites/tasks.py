@@ -32,16 +32,25 @@ class Task:
     """When what is to be sent was written, or the first of several such writes."""
     size: int = 0
     via: tuple[str, ...] = ()
-    """The sites it has come through."""
+    """The sites that the version has come through, and so know of it."""
+    version: str = ""
     retry_count: int = 0
     last_error: str = ""
     next_try: float = 0.0
 
     @classmethod
     def new(
-        cls, policy: str, target: str, reference: str, *, created: float, size: int = 0, via: Sequence[str] = ()
+        cls,
+        policy: str,
+        target: str,
+        reference: str,
+        *,
+        created: float,
+        size: int = 0,
+        via: Sequence[str] = (),
+        version: str = "",
     ) -> "Task":
-        return cls(str(uuid.uuid4()), policy, target, reference, created, size, tuple(via))
+        return cls(str(uuid.uuid4()), policy, target, reference, created, size, tuple(via), version)
 
     @classmethod
     def of_row(cls, row: str) -> "Task":
@@ -65,9 +74,8 @@ class Task:
 
 def coalesced(old: Task, new: Task) -> Task:
     """One task for both: what the reference names when it is sent is all that counts. The lag is the older one's."""
-    via = tuple(site for site in new.via if site in old.via)
     size = max(old.size, new.size)
-    return replace(new, task_id=old.task_id, created=min(old.created, new.created), via=via, size=size)
+    return replace(new, task_id=old.task_id, created=min(old.created, new.created), size=size)
 
 
 def due(tasks: Iterable[Task], now: float) -> list[Task]:

@@ -76,18 +76,16 @@ def merge(known: TagState | None, incoming: TagState) -> Merge:
     return Merge(Outcome.WON if wins else Outcome.LOST, state, loser if conflict else None)
 
 
-def onward(merged: Merge, incoming: TagState, via: Sequence[str], here: str, neighbours: Iterable[str]) -> Onward:
-    """Who is to be sent `merged.state` after `incoming` arrived at the site `here` by way of `via`.
+def onward(merged: Merge, via: Sequence[str], here: str, neighbours: Iterable[str]) -> Onward:
+    """Who is to be sent `merged.state` after a state came to the site `here` by way of the sites `via`.
 
-    Growth is passed on to those it has not come through. A merge of two states is known to nobody else yet. Whoever
-    sent what is out of date is told what holds, for it may have missed it.
+    Growth is passed on to those it has not come through; a merge of two states nobody else has yet.
     """
+    if merged.outcome is Outcome.SEEN:
+        return Onward((), (*via, here))
     if merged.outcome is Outcome.APPLIED:
         return Onward(tuple(site for site in neighbours if site not in via), (*via, here))
-    if merged.outcome is not Outcome.SEEN:
-        return Onward(tuple(neighbours), (here,))
-    behind = via[-1:] if merged.state != incoming else ()
-    return Onward(tuple(site for site in neighbours if site in behind), (here,))
+    return Onward(tuple(neighbours), (here,))
 
 
 def _rank(state: TagState) -> tuple[int, str, str, str, int]:

@@ -9,9 +9,11 @@ The rows are the truth and other processes may change them, so a fact read once 
     seen/<registry>/<repository>                     -> [whether upstream shows it to anybody, checked]
     keep/<digest>                                    -> until when it is not evicted: its manifest is to come
     refers/<subject>/<registry>/<repository> <digest> -> the descriptor of a referrer that was pushed here
-    version/…, event/…, task/…, execution/…          -> see store/written.py, store/outbox.py and jobs/backlog.py
+    pin/<digest>/<registry>/<repository>             -> nothing: this repository keeps a manifest that was pushed here
+    gone/<digest>/<kind>/<registry>/<repository>     -> when somebody deleted it here
     total/blobs                                      -> bytes of all blobs
 
+Those of `store.versions` and `store.outbox` are described there.
 A space ends the repository of a tag's key: it sorts before whatever a name may contain, so keys sort as names do.
 """
 
@@ -144,6 +146,26 @@ class Catalog:
         checked, index = json.loads(value)
         return checked, index.encode()
 
+    def is_deleted(self, tag: Tag) -> bool:
+        """Whether it was pushed here and deleted since, so that upstream's tag of that name is another one."""
+        value = self._rows.get(version_key(tag))
+        return value is not None and json.loads(value)[1] is None
+
+    def is_gone(self, kind: Kind, pinned: Pinned) -> bool:
+        """Whether this repository showed it until somebody deleted it here."""
+        return self._rows.get(gone_key(kind, pinned)) is not None
+
+    def row(self, key: str) -> str | None:
+        return self._rows.get(key)
+
+    def page(self, prefix: str, after: str = "", limit: int = 1000) -> list[tuple[str, str]]:
+        """Up to `limit` rows under a prefix whose key is greater than `after`, in order."""
+        return self._rows.scan(prefix, after, limit)
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """All rows under a prefix, in order."""
+        return self._rows.all(prefix)
+
     # writing
 
     async def change(self, act: Callable[[Rows], T]) -> T:
@@ -159,11 +181,12 @@ class Catalog:
             self._forget()
 
     async def put_tag(self, tag: Tag, record: TagRecord) -> None:
-        """What upstream says; a tag that was pushed here stays as it is."""
+        """What upstream says; a tag that was pushed here, or deleted, stays as it is unless it was let go."""
 
         def act(rows: Rows) -> None:
             value = rows.get(tag_key(tag))
-            if value is None or not tag_record(value).pushed:
+            ours = rows.get(version_key(tag)) is not None if value is None else tag_record(value).pushed
+            if not ours:
                 put_tag(rows, tag, record)
 
         await self._note(act)
@@ -226,24 +249,21 @@ class Catalog:
 
         return await self.change(act)
 
+    async def forget_gone(self, before: float) -> int:
+        """Drop what is remembered of content that was deleted before then; how many."""
+
+        def act(rows: Rows) -> int:
+            old = [key for key, since in rows.all("gone/") if float(since) < before]
+            for key in old:
+                rows.delete(key)
+            return len(old)
+
+        return await self.change(act)
+
     async def close(self) -> None:
         await in_thread(self._writer, self._rows.close)
         self._writer.shutdown()
         self._rows.close()
-
-    def row(self, key: str) -> str | None:
-        return self._rows.get(key)
-
-    def page(self, prefix: str, limit: int) -> list[tuple[str, str]]:
-        """The first rows under a prefix, in order."""
-        return self._rows.scan(prefix, limit=limit)
-
-    def scan(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """All rows under a prefix, in order."""
-        edge = ""
-        while rows := self._rows.scan(prefix, edge):
-            yield from rows
-            edge = rows[-1][0]
 
     def _doubt(self) -> None:
         now = self._clock.now()
@@ -264,6 +284,7 @@ def put_links(rows: Rows, links: Sequence[Link]) -> None:
     for link in links:
         key = link_key(link.kind, Pinned(link.repository, link.descriptor.digest))
         rows.put(key, json.dumps([link.descriptor.media_type, link.descriptor.size]))
+        rows.delete(gone_key(link.kind, Pinned(link.repository, link.descriptor.digest)))
 
 
 def put_held(rows: Rows, held: Held, **changed: Any) -> None:
@@ -305,6 +326,14 @@ def tag_key(tag: Tag) -> str:
 
 def link_key(kind: Kind, pinned: Pinned) -> str:
     return f"link/{pinned.digest}/{kind}/{pinned.repository}"
+
+
+def gone_key(kind: Kind, pinned: Pinned) -> str:
+    return f"gone/{pinned.digest}/{kind}/{pinned.repository}"
+
+
+def version_key(tag: Tag) -> str:
+    return f"version/{tag.repository} {tag.name}"
 
 
 def _descriptor(digest: Digest, value: str) -> Descriptor:

@@ -50,6 +50,8 @@ class PartialFile:
         self._hashing = False
         """Whether a write is under way that moves `offset`: one at a time, the hash being one."""
         self._released = False
+        self.resumed = False
+        """Whether what an earlier attempt left has been read to its end."""
         self.ahead: list[Span] = []
         store.growing.add(key)
 
@@ -63,13 +65,25 @@ class PartialFile:
             self._map_path.unlink(missing_ok=True)
         else:
             self._map = _open_map(self._map_path)
-        spans = [Span(0, size)] if mapped is None else _within(mapped, size)
+        known = Span(0, self.offset)  # hashed already, whatever the map came to say of it
+        spans = [Span(0, size)] if mapped is None else merged([known, *_within(mapped, size)])
         beginning = spans[0].stop if spans and not spans[0].start else 0
         self._hasher, self.offset = self._hash_on(self._hasher, self.offset, beginning)
         self.ahead = [span for span in spans if span.start]
+        self.resumed = True
 
     def reader(self) -> OnDisk:
         return OnDisk(os.dup(self._fd), self.offset)
+
+    @property
+    def spans(self) -> list[Span]:
+        """All that is written, in order."""
+        return merged([Span(0, self.offset), *self.ahead])
+
+    @property
+    def size(self) -> int:
+        """Bytes that are written."""
+        return self.offset + sum(span.length for span in self.ahead)
 
     async def write(self, chunk: bytes, at: int | None = None) -> None:
         at = self.offset if at is None else at
@@ -185,8 +199,7 @@ class PartialFile:
 
     async def _put(self, chunk: bytes, at: int) -> None:
         if self._map < 0:
-            self._map = _open_map(self._map_path)
-            _note(self._map, Span(0, self.offset))
+            self._map = self._begun_map()
         await self._run(lambda: self._write(chunk, at), lambda: self._add(Span(at, at + len(chunk))))
 
     def _add(self, span: Span) -> None:
@@ -239,11 +252,25 @@ class PartialFile:
         found = [_LINE.fullmatch(line) for line in lines]  # the last may be torn
         return merged(Span(int(each[1]), int(each[2])) for each in found if each)
 
+    def _begun_map(self) -> int:
+        """With what is there without a gap, or not at all: a map that lacks it would have it fetched again."""
+        map_fd = _open_map(self._map_path)
+        try:
+            _note(map_fd, Span(0, self.offset))
+        except BaseException:
+            os.close(map_fd)
+            self._map_path.unlink()
+            raise
+        return map_fd
+
     def _tidy(self) -> None:
-        """Leave no bytes that nobody vouches for, and no map that says nothing."""
+        """Leave no bytes that nobody vouches for, and no map that says nothing, or not how far the hash has come."""
         os.ftruncate(self._fd, self.ahead[-1].stop if self.ahead else self.offset)
         if not self.ahead:
             self._map_path.unlink(missing_ok=True)
+        else:
+            with contextlib.suppress(StoreFull):
+                _note(self._map, Span(0, self.offset))
 
     # the end
 

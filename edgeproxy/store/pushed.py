@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from edgeproxy.interfaces import Held, Kind, TagState
+from edgeproxy.interfaces import Held, TagState
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Child, Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
@@ -18,23 +18,12 @@ from edgeproxy.store.catalog import (
     put_held,
     put_links,
     put_tag,
-    tag_key,
     tag_record,
 )
-from edgeproxy.store.outbox import Event, put_event
+from edgeproxy.store.outbox import News, note
+from edgeproxy.store.removal import Removal, TagFate, keep, let_go, remove_blob, remove_manifest, remove_tag, told
 from edgeproxy.store.rows import Rows
-from edgeproxy.store.written import put_state, state_in
-
-_MOST_TAGS = 100_000
-"""Of one repository that are looked at when it is to be known whether a manifest still has a name."""
-
-
-Decide = Callable[[TagState | None], tuple[TagState, bool]]
-"""From what is known of a tag to what holds from now on, and whether that is news."""
-
-
-Via = Callable[[], tuple[str, ...]]
-"""The source ids of the sites that know of it already."""
+from edgeproxy.store.versions import Extent, Merge, known_state, put_state
 
 
 class Publication(NamedTuple):
@@ -46,26 +35,30 @@ class Publication(NamedTuple):
     tag: Tag | None
     subject: Digest | None
     referrer: Mapping[str, Any]
-    decide: Decide
-    via: Via = tuple
-    """Asked after `decide`."""
+    merge: Merge
+    """What it makes of its tag."""
+    via: tuple[str, ...] = ()
+    """As in `store.outbox.News`, where there is no tag."""
+
+    @property
+    def extent(self) -> Extent:
+        size = self.descriptor.size + sum(child.descriptor.size for child in self.children)
+        return Extent(self.referrer.get("artifactType"), size)
 
 
 class Published(NamedTuple):
-    """What became of a publication."""
+    """Where something is `lacking`, nothing was done. `holds` is what the tag's state is now."""
 
-    lacking: Sequence[Child] = ()
-    """What was not here; then nothing was done."""
-    state: TagState | None = None
-    """What its tag names now."""
-    news: bool = True
+    lacking: Sequence[Child]
+    news: bool = False
+    holds: TagState | None = None
 
 
 class Pushed:
     """Writes are transactions, and raise `StoreFull`."""
 
     def __init__(self, catalog: Catalog, *, journal: bool = False) -> None:
-        """`journal`: whether somebody reads the journal, so that it has to be kept."""
+        """`journal`: whether somebody reads the events of `store.outbox`; else none are written."""
         self._catalog = catalog
         self._journal = journal
 
@@ -73,18 +66,24 @@ class Pushed:
         prefix = f"tag/{repository} "
         return [key.removeprefix(prefix) for key, value in self._catalog.scan(prefix) if tag_record(value).pushed]
 
-    def names(self, manifest: Pinned) -> list[str]:
-        """The tags by which its repository calls it, whoever gave them."""
-        prefix = f"tag/{manifest.repository} "
-        rows = self._catalog.scan(prefix)
-        return [
-            key.removeprefix(prefix) for key, value in rows if tag_record(value).descriptor.digest == manifest.digest
-        ]
-
     def referrers(self, subject: Pinned) -> list[Mapping[str, Any]]:
         """The descriptors of what was pushed with this subject."""
-        rows = self._catalog.scan(f"refers/{subject.digest}/{subject.repository} ")
-        return [json.loads(value) for _, value in rows]
+        prefix = f"refers/{subject.digest}/{subject.repository} "
+        return [json.loads(value) for key, value in self._catalog.scan(prefix) if self._shows(subject, key, prefix)]
+
+    def referring(self, subject: Pinned) -> list[Digest]:
+        """The manifests that were pushed with this subject, and are still there."""
+        return [Digest(found["digest"]) for found in self.referrers(subject)]
+
+    def showing(self, blob: Digest) -> list[Repository]:
+        """The repositories that show it."""
+        prefix = f"link/{blob}/blobs/"
+        return [Repository(*key.removeprefix(prefix).split("/", 1)) for key, _ in self._catalog.scan(prefix)]
+
+    def media_type(self, manifest: Pinned) -> str:
+        """Empty where its repository does not show it."""
+        shown = self._catalog.link("manifests", manifest)
+        return shown.media_type if shown else ""
 
     def kept(self, now: float) -> set[Digest]:
         """What waits for its manifest, and is not to be evicted."""
@@ -112,7 +111,7 @@ class Pushed:
         return await self._catalog.change(lambda rows: _lacking(rows, repository, children))
 
     async def publish(self, new: Publication, now: float) -> Published:
-        """Show a manifest that is stored, and pin it; and its tag, unless what the tag names is newer."""
+        """Show a manifest that is stored, keep it, and have its tag name it unless another state of that holds."""
 
         def act(rows: Rows) -> Published:
             value = rows.get(f"blob/{new.descriptor.digest}")
@@ -121,44 +120,27 @@ class Pushed:
             lacking = _lacking(rows, new.repository, new.children)
             if lacking:
                 return Published(lacking)
-            _publish(rows, new, held_of(new.descriptor.digest, value))
-            state, news = _name(rows, new.tag, new.decide, now) if new.tag else (None, True)
-            if news and self._journal:
-                put_event(rows, _event(new, now))
-            return Published([], state, news)
+            held = held_of(new.descriptor.digest, value)
+            if new.tag is None:
+                return _publish(rows, new, held, now, self._journal)
+            return _publish_tag(rows, new, new.tag, held, now, self._journal)
 
         return await self._catalog.change(act)
 
-    async def delete_tag(self, tag: Tag, decide: Decide, now: float, via: Via | None) -> Published | None:
-        """Forget a tag; `None` where there is none, and none was ever written here. `via` where another site did it."""
+    async def remove_tag(self, tag: Tag, removal: Removal) -> TagFate:
+        return await self._catalog.change(lambda rows: remove_tag(rows, tag, removal, self._journal))
 
-        def act(rows: Rows) -> Published | None:
-            before = state_in(rows, tag)
-            if via is None and (before is None or before.descriptor is None):
-                # A copy of upstream's at most, of which nobody else has to hear.
-                return Published() if rows.delete(tag_key(tag)) else None
-            state, news = _name(rows, tag, decide, now)
-            if news and self._journal:
-                put_event(rows, Event(tag.repository, tag.name, None, "", None, None, 0, now, via() if via else ()))
-            if news and before is not None and before.descriptor is not None:
-                _unpin(rows, Pinned(tag.repository, before.descriptor.digest))
-            return Published([], state, news)
+    async def remove_manifest(self, pinned: Pinned, removal: Removal) -> bool:
+        """False where its repository does not show it."""
+        return await self._catalog.change(lambda rows: remove_manifest(rows, pinned, removal, self._journal))
 
-        return await self._catalog.change(act)
+    async def remove_blob(self, pinned: Pinned, now: float) -> bool:
+        """False where its repository does not show it."""
+        return await self._catalog.change(lambda rows: remove_blob(rows, pinned, now))
 
-    async def delete(self, kind: Kind, pinned: Pinned, subject: Digest | None) -> bool:
-        """Have a repository show this no more; False where it does not. `subject`: what a manifest refers to."""
-
-        def act(rows: Rows) -> bool:
-            shown = rows.delete(link_key(kind, pinned))
-            if shown and kind == "manifests":
-                rows.delete(f"refers/{subject}/{pinned.repository} {pinned.digest}")
-                _unpin(rows, pinned)
-            if shown and kind == "blobs":
-                rows.delete(f"keep/{pinned.digest}")
-            return shown
-
-        return await self._catalog.change(act)
+    async def let_go(self, is_over: Callable[[Tag, float], bool]) -> int:
+        """How many tags are as upstream's from now on; as `store.removal.let_go`."""
+        return await self._catalog.change(lambda rows: let_go(rows, is_over))
 
     async def forget_kept(self, now: float) -> None:
         """Drop the rows of what has waited long enough."""
@@ -169,6 +151,11 @@ class Pushed:
                     rows.delete(key)
 
         await self._catalog.change(act)
+
+    def _shows(self, subject: Pinned, key: str, prefix: str) -> bool:
+        """Whether a referrer is still there: one that nobody kept may have been evicted."""
+        referrer = Pinned(subject.repository, Digest(key.removeprefix(prefix)))
+        return self._catalog.link("manifests", referrer) is not None
 
 
 def _show(rows: Rows, blob: Pinned, size: int, now: float, until: float) -> None:
@@ -192,49 +179,39 @@ def _lacking(rows: Rows, repository: Repository, children: Sequence[Child]) -> l
     return [child for child in children if not is_here(child)]
 
 
-def _publish(rows: Rows, new: Publication, held: Held) -> None:
+def _publish(rows: Rows, new: Publication, held: Held, now: float, journal: bool) -> Published:
+    """By digest: that is news where the repository did not keep it yet."""
+    news = _keep(rows, new, held)
+    if news and journal:
+        media_type, extent = new.descriptor.media_type, new.extent
+        note(rows, News(new.repository, None, held.digest, media_type, *extent, now, new.via, subject=new.subject))
+    return Published([], news)
+
+
+def _publish_tag(rows: Rows, new: Publication, tag: Tag, held: Held, now: float, journal: bool) -> Published:
+    """The tag and its version last. What was known to be out of date is not kept."""
+    known, extent = known_state(rows, tag)
+    change = new.merge(known)
+    holds = change.state if change else known
+    names = holds is not None and holds.descriptor is not None and holds.descriptor.digest == held.digest
+    if change is not None or names:
+        _keep(rows, new, held)
+    if names:
+        extent = new.extent
+        put_tag(rows, tag, TagRecord(new.descriptor, now, now, pushed=True))
+    if change is not None:
+        put_state(rows, tag, change.state, extent)
+        if journal:
+            note(rows, told(tag, change, extent, now))
+    return Published([], change is not None, holds)
+
+
+def _keep(rows: Rows, new: Publication, held: Held) -> bool:
+    """Show a manifest, and pin it; whether that is new."""
     _hide(rows, new.repository)
     put_held(rows, held, pinned=True)
     put_links(rows, [Link("manifests", new.repository, new.descriptor)])
     if new.subject is not None:
         key = f"refers/{new.subject}/{new.repository} {new.descriptor.digest}"
         rows.put(key, json.dumps(new.referrer))
-
-
-def _name(rows: Rows, tag: Tag, decide: Decide, now: float) -> tuple[TagState, bool]:
-    """Have a tag name what it is decided to, with its version."""
-    state, news = decide(state_in(rows, tag))
-    if news:
-        put_state(rows, tag, state)
-        if state.descriptor is None:
-            rows.delete(tag_key(tag))
-        else:
-            put_tag(rows, tag, TagRecord(state.descriptor, now, now, pushed=True))
-    return state, news
-
-
-def _unpin(rows: Rows, manifest: Pinned) -> None:
-    """It may be evicted, unless another tag, or another repository, still has it."""
-    shown = {key for key, _ in rows.scan(f"link/{manifest.digest}/manifests/")}
-    named = any(
-        tag_record(value).descriptor.digest == manifest.digest
-        for _, value in rows.scan(f"tag/{manifest.repository} ", limit=_MOST_TAGS)
-    )
-    value = rows.get(f"blob/{manifest.digest}")
-    if value is not None and not named and shown <= {link_key("manifests", manifest)}:
-        put_held(rows, held_of(manifest.digest, value), pinned=False)
-
-
-def _event(new: Publication, now: float) -> Event:
-    size = new.descriptor.size + sum(child.descriptor.size for child in new.children)
-    return Event(
-        new.repository,
-        new.tag.name if new.tag else None,
-        new.descriptor.digest,
-        new.descriptor.media_type,
-        new.referrer.get("artifactType"),
-        new.subject,
-        size,
-        now,
-        new.via(),
-    )
+    return keep(rows, Pinned(new.repository, held.digest))

@@ -89,5 +89,12 @@ class Rows:
         fetch = self._cache.disk.fetch
         return [(str(key), fetch(mode, None, value, False)) for key, value, mode in rows.fetchall()]
 
+    def all(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """All rows under a prefix, in order, read page by page."""
+        edge = ""
+        while page := self.scan(prefix, edge):
+            yield from page
+            edge = page[-1][0]
+
     def close(self) -> None:
         self._cache.close()

@@ -23,7 +23,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[str]:
     users.write_text(f"root:{hashed('right')}\nalice:{hashed('right')}\n")
     async with serving(tmp_path, {"auth": {"htpasswd": users}, "access": RULES}) as proxy:
         daemon = proxy.daemon
-        app = admin_app(daemon.metrics, daemon.ready, daemon.prefetches(), daemon.allow_operator)
+        app = admin_app(daemon.operations(), daemon.allow_operator)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -57,3 +57,27 @@ async def test_only_operators_ask_for_something(tmp_path: Path, name: str, passw
 )
 def test_what_is_asked_from_this_machine_alone_needs_no_role(host: str, alone: bool) -> None:
     assert is_loopback(host) is alone
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        (None, None, 202),
+        ("own", None, 202),
+        ("http://evil.test", None, 403),
+        ("null", None, 403),
+        ("http://evil.test", "evil.test", 403),
+    ],
+    ids=["no browser", "a page of ours", "another page", "a file", "a name that leads here"],
+)
+async def test_a_page_from_elsewhere_asks_for_nothing(
+    tmp_path: Path, origin: str | None, host: str | None, status: int
+) -> None:
+    async with guarded(tmp_path) as url, aiohttp.ClientSession() as session:
+        fields = {"Authorization": Credentials("root", "right").basic()}
+        fields |= {"Origin": url if origin == "own" else origin} if origin else {}
+        fields |= {"Host": host} if host else {}
+        async with session.post(f"{url}/api/v1/prefetch", json={"images": ["a.test/app:1"]}, headers=fields) as answer:
+            assert answer.status == status
+        async with session.get(f"{url}/metrics", headers=fields) as answer:
+            assert answer.status == 200

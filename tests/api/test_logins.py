@@ -72,6 +72,13 @@ async def test_who_may_not_is_told_how_to_log_in(proxy: Proxy, caplog: pytest.Lo
     assert f"refused to 127.0.0.1: GET {MANIFEST}: a.test/team/app is not for everybody here" in caplog.text
 
 
+async def test_whoever_deletes_is_told_what_that_takes(proxy: Proxy) -> None:
+    answer = await proxy.ask(MANIFEST, method="DELETE")
+    assert answer.status == 401
+    _, says = parse_challenge(answer.fields["www-authenticate"])
+    assert says["scope"] == "repository:a.test/team/app:delete"
+
+
 async def test_what_is_for_everybody_is_never_challenged(proxy: Proxy) -> None:
     for said in (None, ALICE, WRONG, STRANGER, "Bearer nonsense"):
         fields = [authorization(said)] if said else []

@@ -16,7 +16,8 @@ MANIFEST = "/v2/team/app/manifests/1.0"
 ALLOW = {
     "/v2/a/blobs/uploads/": "POST",
     "/v2/a/blobs/uploads/some-id": "GET, PATCH, PUT, DELETE",
-    "/v2/a/manifests/1": "GET, HEAD, PUT",
+    "/v2/a/manifests/1": "GET, HEAD, PUT, DELETE",
+    f"/v2/a/blobs/{Digest.of(b'')}": "GET, HEAD, DELETE",
 }
 
 
@@ -34,7 +35,9 @@ ALLOW = {
         ("/v2/a/blobs/uploads/", "GET", 405, "UNSUPPORTED"),
         ("/v2/a/blobs/uploads/some-id", "POST", 405, "UNSUPPORTED"),
         ("/v2/a/manifests/1", "DELETE", 403, "DENIED"),
+        ("/v2/a/manifests/1", "PATCH", 405, "UNSUPPORTED"),
         (f"/v2/a/blobs/{Digest.of(b'')}", "DELETE", 403, "DENIED"),
+        (f"/v2/a/blobs/{Digest.of(b'')}", "PUT", 405, "UNSUPPORTED"),
         ("/v2/", "OPTIONS", 405, "UNSUPPORTED"),
         ("/v2/a/manifests/1?ns=evil.test", "GET", 403, "DENIED"),
         ("/v2/A/manifests/1", "GET", 400, "NAME_INVALID"),

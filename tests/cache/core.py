@@ -13,6 +13,7 @@ from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import Answer, Outcome
+from edgeproxy.cache.chunks import Chunks
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Boarding, Flight, Flights, Spilled
@@ -20,6 +21,7 @@ from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
+from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import UploadLimits, Uploads
@@ -92,9 +94,11 @@ class Core:
         absent = Absent(clock)
         self.library = Library(store, self.catalog, flights, fetch, self.tags, upstreams, self.accesses, absent)
         self.listings = Listings(self.library, self.catalog, upstreams, clock)
-        pushed, traffic = Pushed(self.catalog), self.traffic
+        pushed, traffic = Pushed(self.catalog, journal=True), self.traffic
         self.uploads = Uploads(setting.uploads, store, pushed, self.room, clock, traffic)
+        self.chunks = Chunks(self.uploads, store, self.flights)
         self.manifests = Manifests(store, pushed, self.room, self.library, clock, traffic, patience)
+        self.removals = Removals(store, pushed, clock, traffic)
 
     def admission(
         self,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.access.identity import Caller, Grant, Identity, Role
+from edgeproxy.access.roles import Binding, Subjects
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Denied, Unauthorized
 from edgeproxy.oci.reference import Pinned, Repository
@@ -49,3 +51,21 @@ async def test_what_is_pushed_is_private_until_upstream_says_otherwise(tmp_path:
         assert len(gatekeeper.asked) == 2
         gatekeeper.status["open"] = 200
         assert await refusal(admission, OPEN) is None
+
+
+@pytest.mark.parametrize(
+    ("binding", "grants", "expected"),
+    [
+        (Binding(Role.REPLICATOR, Subjects.parse(["site"]), ("a/b",)), None, True),
+        (Binding(Role.OPERATOR, Subjects.parse(["*"]), ("*",)), None, True),
+        (Binding(Role.PUSHER, Subjects.parse(["site"]), ("*",)), None, False),
+        (Binding(Role.REPLICATOR, Subjects.parse(["other"]), ("*",)), None, False),
+        (Binding(Role.REPLICATOR, Subjects.parse(["site"]), ("*",), deny=True), None, False),
+        (Binding(Role.REPLICATOR, Subjects.parse(["site"]), ("*",)), {Grant("a/b", Role.PUSHER)}, False),
+        (Binding(Role.PULLER, Subjects.parse(["site"]), ("*",)), {Grant("a/b", Role.REPLICATOR)}, True),
+    ],
+)
+async def test_who_is_another_site(tmp_path: Path, binding: Binding, grants: set[Grant] | None, expected: bool) -> None:
+    identity = Identity("site", grants=frozenset(grants) if grants is not None else None)
+    async with running(tmp_path) as core:
+        assert core.admission({}, [binding]).replicates(Caller(identity)) is expected

@@ -284,3 +284,30 @@ async def test_stopping_in_the_middle_of_an_eviction_leaves_no_task(tmp_path: Pa
         core.supervisor.stop()
         gate.set()
         await busy
+
+
+async def test_what_can_still_be_kept_is_what_may_go_and_what_is_empty(tmp_path: Path) -> None:
+    async with running(tmp_path, TEN) as core:
+        assert await core.room.spare() == 10 * KB
+        digests = await hold(core, *range(6))
+        assert await core.room.spare() == 10 * KB
+        image = await keep(core.store, body(20), (digests[0], digests[1]))
+        await core.catalog.pin(image, True)
+        assert await core.room.spare() == 10 * KB  # a count of some seconds ago is good enough
+        core.clock.advance(30)
+        assert await core.room.spare() == 7 * KB
+        core.store.uploads.begin("open")
+        async with core.store.uploads.writing("open") as writer:
+            await writer.write(body(21))
+            assert await core.room.spare() == 6 * KB
+            async with core.room.kept(KB):
+                assert await core.room.spare() == 5 * KB
+
+
+async def test_the_disk_may_have_less_room_than_the_budget(tmp_path: Path) -> None:
+    free = os.statvfs(tmp_path)
+    size = free.f_bavail * free.f_frsize
+    async with running(tmp_path, Setting(budget=10 * size, reserve=2 * size)) as core:
+        assert await core.room.spare() == 0
+    async with running(tmp_path, Setting(budget=10 * size)) as core:
+        assert 0 < await core.room.spare() < 2 * size

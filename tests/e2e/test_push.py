@@ -11,6 +11,7 @@ import pytest
 from tests.parts.clients import CLIENTS, Skopeo, client, containerd, containers
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import ACCEPT, Gallery, Pusher, digest_of, layer
+from tests.parts.processes import CommandError
 from tests.parts.registry import DockerRegistry
 
 REGISTRY, ALONE = "registry.test", "alone.test"
@@ -98,6 +99,25 @@ async def test_a_pushed_tag_stays_beside_those_of_upstream(
         await pulled_by_all(tmp_path, proxy, REGISTRY, "team/docker:2.0", gallery.docker.digest)
         assert await proxy.metric("edgeproxy_pushed_bytes_total", registry=REGISTRY) > 0
         assert await proxy.metric("edgeproxy_uploads") == 0
+
+
+async def test_skopeo_deletes_what_it_pushed(tmp_path: Path, registry: DockerRegistry, gallery: Gallery) -> None:
+    rule = RULE.replace("pusher", "replicator")
+    async with Edgeproxy(tmp_path / "edge", {REGISTRY: registry.url, ALONE: NOWHERE}, more=rule) as proxy:
+        skopeo = Skopeo(tmp_path, proxy.url, REGISTRY, configured=False, certs=None)
+        await skopeo.pull(REGISTRY, "team/index:1.0")
+        for tag in ("1.0", "2.0"):
+            await skopeo.push(ALONE, f"mine/app:{tag}")
+        await skopeo.push(ALONE, "mine/other:1.0")
+        await skopeo.delete(ALONE, "mine/app:1.0")
+        for start in (False, True):
+            if start:
+                await proxy.stop()
+                await proxy.start()
+            for reference in ("1.0", "2.0", gallery.index.digest):
+                with pytest.raises(CommandError, match="unknown"):
+                    await skopeo.pull(ALONE, f"mine/app{'@' if ':' in reference else ':'}{reference}")
+        await pulled_by_all(tmp_path / "all", proxy, ALONE, "mine/other:1.0", gallery.index.digest)
 
 
 async def test_by_default_nobody_may_push(tmp_path: Path, registry: DockerRegistry) -> None:

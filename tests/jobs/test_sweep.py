@@ -11,9 +11,10 @@ from edgeproxy.interfaces import Held
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import LARGEST_MANIFEST, OCI_MANIFEST, Descriptor
-from edgeproxy.oci.reference import Repository, Tag
-from edgeproxy.store.catalog import TagRecord
+from edgeproxy.oci.reference import Pinned, Repository, Tag
+from edgeproxy.store.catalog import Link, TagRecord
 from edgeproxy.store.disk import DiskStore
+from edgeproxy.store.pushed import Pushed
 from tests.fakes.clock import ManualClock
 from tests.fakes.shelf import image_manifest
 from tests.store.stores import content, keep, opened
@@ -142,6 +143,17 @@ async def test_a_blob_that_is_deleted_meanwhile_gets_no_row(tmp_path: Path) -> N
         await store.delete([digest])
         await store.catalog.change(lambda rows: sweep._add(found, rows))
         assert store.catalog.held(digest) is None
+
+
+@pytest.mark.parametrize(("days", "known"), [(29, True), (31, False)])
+async def test_that_something_was_deleted_is_remembered_for_a_month(
+    store: DiskStore, sweep: Sweep, clock: ManualClock, days: int, known: bool
+) -> None:
+    blob = Pinned(HERE, await keep(store, b"blob"))
+    await store.catalog.put_links([Link("blobs", HERE, Descriptor("", blob.digest, 4))])
+    await Pushed(store.catalog).remove_blob(blob, clock.now() - days * DAY)
+    await sweep.step()
+    assert store.catalog.is_gone("blobs", blob) == known
 
 
 async def test_it_lets_requests_breathe_between_pages(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from edgeproxy.oci.errors import (
     BlobUnknown,
     BlobUploadInvalid,
     BlobUploadUnknown,
+    ContentUnreadable,
     Denied,
     DigestInvalid,
     DigestMismatch,
@@ -77,6 +78,7 @@ TABLE: list[tuple[type[Refusal], str, int]] = [
     (TooManyRequests, "TOOMANYREQUESTS", 429),
     (Unavailable, "UNAVAILABLE", 503),
     (UpstreamTimeout, "UNAVAILABLE", 504),
+    (ContentUnreadable, "UNAVAILABLE", 503),
     (UpstreamUnauthorized, "DENIED", 403),
     (DigestMismatch, "DIGEST_INVALID", 502),
 ]

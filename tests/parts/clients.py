@@ -65,6 +65,11 @@ class Skopeo:
         words: list[str | Path] = ["copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"]
         await run("skopeo", *settings, *words, f"dir:{self._target}", f"docker://{self._mirror}/{registry}/{image}")
 
+    async def delete(self, registry: str, image: str) -> None:
+        """The manifest that a tag names, by its digest."""
+        settings: list[str | Path] = ["--registries-conf", self._conf, "--insecure-policy"]
+        await run("skopeo", *settings, "delete", "--tls-verify=false", f"docker://{self._mirror}/{registry}/{image}")
+
     async def digest(self, registry: str, image: str) -> str:
         """Every blob that was copied is looked at, too."""
         for file in self._target.iterdir():

@@ -15,7 +15,7 @@ storage:
   filesystem: {{rootdirectory: {storage}}}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
-http: {{addr: "127.0.0.1:{port}", secret: loopback{tls}}}
+http: {{addr: "127.0.0.1:{port}", secret: loopback, relativeurls: true{tls}}}
 """
 
 

@@ -55,6 +55,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)  # of that answer
     at: int = 0
     hold: asyncio.Event | None = None
+    before: asyncio.Event | None = None  # waited for before the registry is asked
+    after: asyncio.Event | None = None  # waited for when the registry has answered, before that is passed on
     cut: Literal["fin", "rst"] | None = None
     _free_at: float = 0.0
 
@@ -109,7 +111,7 @@ class RecordingRelay:
 
     async def accept(self) -> None:
         """Listen; the state at the start, and again after `refuse`."""
-        self._http = web.Server(self._relay, access_log=None)
+        self._http = web.Server(self._relay, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
         self._socket = await loop.create_server(self._http, "127.0.0.1", self.port)
 
@@ -131,6 +133,8 @@ class RecordingRelay:
         fault.spend()
         try:
             await asyncio.sleep(fault.delay)
+            if fault.before is not None:
+                await fault.before.wait()
             if fault.status is not None:
                 exchange.status = fault.status
                 return web.Response(status=fault.status, headers=fault.headers)
@@ -151,6 +155,8 @@ class RecordingRelay:
             allow_redirects=False,
         ) as answer:
             exchange.status = answer.status
+            if fault.after is not None:
+                await fault.after.wait()
             response = web.StreamResponse(status=answer.status, headers=_end_to_end(answer.headers))
             await response.prepare(request)
             async for chunk in answer.content.iter_any():

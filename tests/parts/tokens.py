@@ -61,7 +61,7 @@ class TokenServer:
             login = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
             given = request.headers.get("Authorization")
             known = given == f"Basic {login}"
-            scopes = request.query.getall("scope", [])
+            scopes = " ".join(request.query.getall("scope", [])).split()
             if given is None:
                 known = bool(self.public)
                 scopes = [scope for scope in scopes if scope.split(":")[1] in self.public]
@@ -74,7 +74,7 @@ class TokenServer:
 
     def _token(self, scopes: list[str]) -> str:
         now = int(time.time())
-        access = [dict(zip(("type", "name"), scope.split(":"), strict=False), actions=["pull"]) for scope in scopes]
+        access = [_access(scope) for scope in scopes]
         chain = self._certificates.certificate.read_text()
         header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(chain.splitlines()[1:-1])]}
         claims = {"iss": "tests", "sub": self.username, "aud": "registry.test", "access": access}
@@ -83,6 +83,11 @@ class TokenServer:
         key = self._certificates.key
         signature = openssl("dgst", "-sha256", "-sign", key, inside=key.parent, said=signed.encode())
         return f"{signed}.{_base64(signature)}"
+
+
+def _access(scope: str) -> dict[str, Any]:
+    kind, name, actions = scope.split(":")
+    return {"type": kind, "name": name, "actions": actions.split(",")}
 
 
 def _encoded(document: dict[str, Any]) -> str:

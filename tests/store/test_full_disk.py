@@ -8,6 +8,7 @@ import pytest
 from edgeproxy.interfaces import StoreFull
 from edgeproxy.oci.digest import Digest
 from edgeproxy.store.disk import DiskStore
+from edgeproxy.store.partial import map_of
 from tests.fakes.clock import ManualClock
 from tests.store.disks import exhaust, fill, small_disk
 from tests.store.stores import content, keep, opened
@@ -73,3 +74,19 @@ async def test_a_full_disk_can_be_emptied(cramped: DiskStore) -> None:
     await exhaust(cramped)
     assert await cramped.delete(digests) == 50_000
     assert (cramped.catalog.total(), cramped.catalog.all_held()) == (0, [])
+
+
+async def test_a_map_without_room_is_none(cramped: DiskStore) -> None:
+    """Else it would say that nothing of what is here is here."""
+    digest, left = Digest.of(BODY), cramped.layout.partial_of(Digest.of(BODY))
+    writer = await cramped.create(digest)
+    await writer.write(BODY[:1000])
+    await exhaust(cramped)
+    with pytest.raises(StoreFull):
+        await writer.write(BODY[2000:3000], 2000)
+    assert list(cramped.layout.partial.iterdir()) == [left]
+    (cramped.layout.data / "filler").unlink()
+    await writer.write(BODY[1000:1500])
+    await writer.write(BODY[2000:3000], 2000)
+    assert map_of(left).read_text() == "0 1500\n2000 3000\n"
+    await writer.close(keep=False)

@@ -10,6 +10,7 @@ from edgeproxy.oci.version import Version
 from edgeproxy.store.catalog import Link, TagRecord
 from edgeproxy.store.disk import DiskStore
 from edgeproxy.store.pushed import Publication, Published, Pushed
+from edgeproxy.store.versions import Change
 from tests.fakes.clock import ManualClock
 from tests.store.stores import keep
 
@@ -21,24 +22,26 @@ TAG = Tag(HERE, "1.0")
 
 def publication(subject: Digest | None = None) -> Publication:
     own = Descriptor(OCI_MANIFEST, Digest.of(MANIFEST), len(MANIFEST))
-    state = TagState(own, Version(1, "here", {"here": 1}))
     child = Child("blobs", Descriptor("", Digest.of(LAYER), len(LAYER)))
-    return Publication(HERE, own, [child], TAG, subject, {"digest": own.digest}, lambda known: (state, True))
+    state = TagState(own, Version(1, "site", {"site": 1}))
+    return Publication(HERE, own, [child], TAG, subject, {"digest": own.digest}, lambda known: Change(state, ["site"]))
 
 
 async def test_a_manifest_is_published_with_all_it_needs_or_not_at_all(store: DiskStore, clock: ManualClock) -> None:
     pushed, new = Pushed(store.catalog), publication(SUBJECT)
     own = Child("manifests", new.descriptor)
-    assert (await pushed.publish(new, clock.now())).lacking == [own]
+    assert await pushed.publish(new, clock.now()) == Published([own])
     await keep(store, MANIFEST)
-    assert (await pushed.publish(new, clock.now())).lacking == new.children
+    assert await pushed.publish(new, clock.now()) == Published(new.children)
     await keep(store, LAYER)
-    assert (await pushed.publish(new, clock.now())).lacking == new.children  # here, but not shown
+    assert await pushed.publish(new, clock.now()) == Published(
+        new.children
+    )  # here, and this repository does not show it
     held = store.catalog.held(new.descriptor.digest)
     assert (store.catalog.tag(TAG), store.catalog.seen(HERE), held and held.pinned) == (None, None, False)
     assert pushed.referrers(Pinned(HERE, SUBJECT)) == []
     await store.catalog.put_links([Link("blobs", HERE, new.children[0].descriptor)])
-    assert await pushed.publish(new, clock.now()) == Published([], new.decide(None)[0], news=True)
+    assert (await pushed.publish(new, clock.now())).lacking == []
     held = store.catalog.held(new.descriptor.digest)
     assert store.catalog.tag(TAG) == TagRecord(new.descriptor, clock.now(), clock.now(), pushed=True)
     assert held is not None
@@ -59,6 +62,8 @@ async def test_referrers_and_tags_are_one_repository_s(store: DiskStore, clock: 
     assert pushed.referrers(Pinned(THERE, SUBJECT)) == []
     await store.catalog.forget_links([SUBJECT])
     assert pushed.referrers(Pinned(HERE, SUBJECT)) == [new.referrer]
+    await store.catalog.forget_links([new.descriptor.digest])
+    assert pushed.referrers(Pinned(HERE, SUBJECT)) == []
 
 
 async def test_what_waits_for_its_manifest_waits_so_long(store: DiskStore) -> None:

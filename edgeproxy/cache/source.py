@@ -1,0 +1,56 @@
+"""What upstream has, for those who bring it before anybody asks."""
+
+from contextlib import suppress
+
+from edgeproxy.cache.listings import Listings
+from edgeproxy.cache.prefetch import Prefetch
+from edgeproxy.cache.removals import Removals
+from edgeproxy.cache.tags import Tags
+from edgeproxy.oci.errors import ManifestUnknown, Unavailable
+from edgeproxy.oci.reference import Reference, Repository, Tag
+from edgeproxy.store.catalog import Catalog
+
+_MOST_PAGES = 100
+
+
+class UpstreamSource:
+    """Implements `jobs.pull.Source`."""
+
+    def __init__(
+        self, catalog: Catalog, tags: Tags, listings: Listings, prefetch: Prefetch, removals: Removals
+    ) -> None:
+        self._catalog = catalog
+        self._tags = tags
+        self._listings = listings
+        self._prefetch = prefetch
+        self._removals = removals
+
+    async def tags(self, repository: Repository) -> list[str]:
+        found, last = list[str](), ""
+        for _ in range(_MOST_PAGES):
+            page = await self._listings.tags(repository, last, None)
+            found += page.tags
+            if not page.more or not page.tags:
+                break
+            last = page.tags[-1]
+        return found
+
+    async def bring(self, reference: Reference) -> None:
+        if isinstance(reference, Tag):
+            await self._tags.check(reference)
+        brought = await self._prefetch(reference)
+        if brought.missing:
+            raise Unavailable(f"not all of it can be had: {brought.missing[0]}")
+
+    async def forget(self, tag: Tag) -> None:
+        with suppress(ManifestUnknown):
+            await self._removals.tag(tag)
+
+    def known(self, registry: str) -> list[Repository]:
+        prefix, found, last = f"{registry}/", list[Repository](), registry
+        while page := self._catalog.repositories(last):
+            found += [Repository(*name.split("/", 1)) for name in page if name.startswith(prefix)]
+            last = page[-1]
+            if not last.startswith(prefix):
+                break
+        return found
