@@ -1,4 +1,4 @@
-"""python -m loadtests [hot|logins|cold|catalogue|wan|siege|replicate|all]"""
+"""python -m loadtests [hot|logins|cold|catalogue|wan|replicate|siege|all]"""
 
 import asyncio
 import json
@@ -13,13 +13,15 @@ from loadtests.catalogue import catalogue
 from loadtests.cold import cold
 from loadtests.hot import hot
 from loadtests.logins import logins
+from loadtests.replicate import PARTS as REPLICATE_PARTS
 from loadtests.replicate import replicate
 from loadtests.report import Result
 from loadtests.siege import siege
-from loadtests.wan.scenario import PARTS, wan
+from loadtests.wan.scenario import PARTS as WAN_PARTS
+from loadtests.wan.scenario import wan
 from tests.parts.processes import missing
 
-_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan", "siege", "replicate"]
+_SCENARIOS = ["hot", "logins", "cold", "catalogue", "wan", "replicate", "siege"]
 _NEEDED = {
     "hot": ["docker-registry", "nginx", "wrk"],
     "logins": ["docker-registry", "wrk"],
@@ -46,7 +48,13 @@ _NEEDED = {
     show_default=True,
     help="How long each load of `hot` and `siege` lasts.",
 )
-@click.option("--part", "parts", type=click.Choice(list(PARTS)), multiple=True, help="Only these parts of `wan`.")
+@click.option(
+    "--part",
+    "parts",
+    type=click.Choice([*WAN_PARTS, *REPLICATE_PARTS]),
+    multiple=True,
+    help="Only these parts of `wan` and `replicate`.",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures here.")
 def main(scenario: str, rounds: int, seconds: int, parts: tuple[str, ...], file: Path | None) -> None:
     """Measure, and print every figure beside its goal."""
@@ -74,10 +82,10 @@ async def _measure(scenario: str, rounds: int, seconds: int, parts: Sequence[str
             return await cold(place, rounds)
         if scenario == "wan":
             return await wan(place, rounds, parts)
+        if scenario == "replicate":
+            return await replicate(place, rounds, parts)
         if scenario == "siege":
             return await siege(place, rounds, seconds)
-        if scenario == "replicate":
-            return await replicate(place, rounds)
         return await catalogue(place, rounds)
 
 

@@ -26,24 +26,27 @@ class Link:
         self.terms = terms
         self.counts = Counts()
         self.pace = Pace()
-        self.cuts = 0
-        """How often all connections were reset."""
+        self.open: set[Connection] = set()
+        self._since_cut = 0
         self._since_fault = 0
         self._asked = 0
-
-    def up(self, size: int) -> None:
-        """So many bytes go up."""
-        self.counts.sent += size
-        if self.terms.cut is not None and self.counts.sent >= self.terms.cut:
-            self.terms.cut = None
-            self.cuts += 1
 
     def change(self, terms: Mapping[str, object]) -> None:
         """Other terms from now on; what has been counted towards the next fault is forgotten."""
         for name, value in terms.items():
             setattr(self.terms, name, value)
         if terms:
-            self._since_fault = self._asked = 0
+            self._since_fault = self._asked = self._since_cut = 0
+
+    def hear(self, size: int) -> None:
+        """Count bytes on their way up, and cut all connections where it is time for that."""
+        terms = self.terms
+        self.counts.heard += size
+        self._since_cut += size
+        if terms.cut is not None and self._since_cut >= terms.cut:
+            terms.cut = None
+            for connection in self.open:
+                self.counts.cut += connection.sever()
 
     def judge(self, request: Request) -> bool:
         """Count a request and decide its fate; False when it goes no further and is answered with 503."""
@@ -87,7 +90,7 @@ class Connection:
         self._begun = time.monotonic()
         self._up, self._down = Line(), Line()
         self._pace, self._pace_up = Pace(), Pace()
-        self._cuts = link.cuts
+        self._steps: list[asyncio.Task[None]] = []
         self._asked: deque[Request] = deque()
         self._requests, self._responses = Requests(), Responses(self._asked)
         self._carried = 0
@@ -100,24 +103,30 @@ class Connection:
             side.setblocking(False)
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._link.counts.connections += 1
-        tasks: list[asyncio.Task[None]] = []
+        self._link.open.add(self)
         try:
             await asyncio.get_running_loop().sock_connect(self._server, self._link.target)
             steps = (self._hear(), self._ask(), self._fetch(), self._deliver())
-            tasks = [asyncio.create_task(step) for step in steps]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            self._steps = [asyncio.create_task(step) for step in steps]
+            await asyncio.wait(self._steps, return_when=asyncio.FIRST_EXCEPTION)
         except OSError:
             pass  # the server cannot be reached, and the client is reset
         finally:
-            whole = bool(tasks) and all(task.done() and not task.exception() for task in tasks)
-            for task in tasks:
-                task.cancel()
-            said = await asyncio.gather(*tasks, return_exceptions=True)
+            self._link.open.discard(self)
+            whole = bool(self._steps) and all(map(_ended_well, self._steps))
+            self.sever()
+            said = await asyncio.gather(*self._steps, return_exceptions=True)
             _close(self._client, reset=self._reset and not whole)
             _close(self._server, reset=not whole)
         for error in said:  # a connection that breaks is everyday; anything else is a mistake of ours
             if isinstance(error, Exception) and not isinstance(error, OSError):
                 raise error
+
+    def sever(self) -> bool:
+        """End it here and now, what is on its way included; whether it had sent what is not answered yet."""
+        for step in self._steps:
+            step.cancel()
+        return bool(self._asked or self._up.held)
 
     # up: client to server
 
@@ -125,13 +134,12 @@ class Connection:
         loop, terms = asyncio.get_running_loop(), self._link.terms
         try:
             while piece := await loop.sock_recv(self._client, terms.piece()):
-                now = max(time.monotonic(), self._begun + 2 * terms.delay)
-                leaves = self._pace_up.reserve(len(piece), terms.up, now)
-                await until(leaves if terms.up else 0.0)
-                self._link.up(len(piece))
-                if self._cuts != self._link.cuts:
-                    raise ConnectionResetError("cut")
-                await self._up.put(piece, leaves + terms.delay, terms.room())
+                self._link.hear(len(piece))
+                leaves = max(time.monotonic(), self._begun + 2 * terms.delay)
+                leaves = self._pace_up.reserve(len(piece), terms.up, leaves)
+                if terms.up is not None:
+                    await until(leaves)
+                await self._up.put(piece, leaves + terms.delay, terms.room_up())
         finally:
             self._left.set()
         self._up.add(b"", time.monotonic() + terms.delay)
@@ -197,6 +205,10 @@ class Connection:
             if self._left.is_set() or not _unsent(self._client):
                 return
             await asyncio.sleep(_LOOK_AGAIN)
+
+
+def _ended_well(step: "asyncio.Task[None]") -> bool:
+    return step.done() and not step.cancelled() and step.exception() is None
 
 
 def _unsent(connection: socket.socket) -> int:

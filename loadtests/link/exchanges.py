@@ -1,7 +1,7 @@
 """As much HTTP/1.1 as tells one request from the next and a header from a body.
 
 One request at a time on a connection. Where a message's length is not told by Content-Length, the rest of that
-direction is passed on unread.
+direction is passed on unread; so is what is no HTTP, as the TLS by which clients try whether a registry speaks it.
 """
 
 from collections import deque
@@ -40,6 +40,9 @@ class Requests:
                 part, piece = piece[: self._body], piece[self._body :]
                 self._body -= len(part)
                 yield part, None
+                continue
+            if not self._head and not piece[:1].isalpha():
+                self._unread = True
                 continue
             self._head += piece
             head, end, rest = bytes(self._head).partition(_END)

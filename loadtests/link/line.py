@@ -33,6 +33,11 @@ class Line:
         self._held = 0
         self._moved = asyncio.Event()
 
+    @property
+    def held(self) -> int:
+        """Bytes that are on their way."""
+        return self._held
+
     async def put(self, piece: bytes, due: float, room: int) -> None:
         """Wait while `room` bytes are on their way, however many the piece then adds."""
         while self._held >= room:

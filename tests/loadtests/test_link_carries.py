@@ -84,6 +84,19 @@ async def test_no_faster_than_its_rate(lay: Laid, call: Calls, terms: Terms) -> 
     assert time.monotonic() - began >= 0.9 * 2 * _BIG / 20e6
 
 
+async def test_the_way_up_has_a_rate_of_its_own(lay: Laid, call: Calls) -> None:
+    link = await lay(Terms(delay=0.01, up=10e6))
+    callers = [await call(link) for _ in range(2)]
+    began = time.monotonic()
+    for caller in callers:
+        caller.ask(_BIG, "POST", body_of(_BIG))
+    for answer in await asyncio.gather(*(caller.take(_BIG) for caller in callers)):
+        assert answer == answer_of(_BIG)
+    assert time.monotonic() - began >= 0.9 * _BIG / 10e6
+    heard = (await link.counts()).heard
+    assert 2 * _BIG < heard < 2 * _BIG + 1000
+
+
 async def test_who_does_not_read_holds_the_server_back(lay: Laid, call: Calls, origin: Origin) -> None:
     link = await lay(Terms(delay=0.01, rate=100e6))
     caller = await call(link)

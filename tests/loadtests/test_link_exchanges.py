@@ -41,6 +41,13 @@ def test_requests(sizes: list[int]) -> None:
 
 
 @given(_cuts)
+def test_what_is_no_http_waits_for_nothing(sizes: list[int]) -> None:
+    requests, hello = Requests(), b"\x16\x03\x01\x02\x00\x01 and no header ends in it"
+    passed = [part for piece in _pieces(hello, sizes) for part, _ in requests.follow(piece)]
+    assert passed == _pieces(hello, sizes)
+
+
+@given(_cuts)
 def test_the_reset_is_behind_the_header_of_its_answer(sizes: list[int]) -> None:
     asked = deque([Request("GET", "/"), Request("HEAD", "/"), Request("GET", "/", reset=True), Request("GET", "/")])
     responses, passed = Responses(asked), b""

@@ -108,3 +108,21 @@ async def _lied_about(caller: Caller, size: int) -> list[int]:
     caller.ask(size)
     right, told = answer_of(size), await caller.take(size)
     return [position for position, byte in enumerate(told) if byte != right[position]]
+
+
+async def test_all_are_cut_once_on_the_way_up(lay: Laid, call: Calls) -> None:
+    link = await lay(Terms(delay=0.01, up=20e6))
+    idle, busy = await call(link), await call(link)
+    for caller in (idle, busy):
+        caller.ask(10)
+        await caller.take(10)
+    before = await link.change(cut=_CUT)
+    busy.ask(_SIZE, "POST", bytes(_SIZE))
+    assert await busy.rest() == (b"", "rst")
+    assert await idle.rest() == (b"", "rst")
+    counts = await link.counts()
+    assert counts.cut == 1
+    assert _CUT <= counts.heard - before.heard < _SIZE
+    later = await call(link)
+    later.ask(_SIZE, "POST", bytes(_SIZE))
+    assert (await later.take(_SIZE))[-_SIZE:] == bytes(_SIZE)
