@@ -23,7 +23,7 @@ from edgeproxy.oci.errors import unknown
 from edgeproxy.oci.manifest import Descriptor, children, is_foreign
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 
-_AT_ONCE = 4
+_AT_ONCE = 8
 """Blobs of one image that are on their way at the same time."""
 
 
