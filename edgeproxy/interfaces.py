@@ -327,6 +327,49 @@ class Peer(Protocol):
         ...
 
 
+class Access(NamedTuple):
+    """One answered request; times in seconds since the epoch, sizes in bytes."""
+
+    time: float
+    """When its answer began."""
+    client: int
+    """A salted bucket of the client's address, below 65536; nobody is found again by it."""
+    method: Literal["GET", "HEAD"]
+    kind: Kind
+    reference: Reference
+    """As it was asked for."""
+    digest: Digest | None
+    """What was shown; `None` where nothing was."""
+    size: int
+    """Of the whole content."""
+    outcome: str
+    """`hit`, `stale`, `miss` or `collapsed` as in `Cache-Status`; `refused` where nothing was shown."""
+    sent: int
+    seconds: float
+    """From the request to the first byte of its answer."""
+
+
+class Contents(NamedTuple):
+    """What a manifest or an index names: each once, in its order; said when it is first seen."""
+
+    time: float
+    manifest: Descriptor
+    names: tuple[Descriptor, ...]
+
+
+class Checked(NamedTuple):
+    """Upstream was asked what a tag names."""
+
+    time: float
+    tag: Tag
+    descriptor: Descriptor | None
+    """`None` where upstream knows no such tag."""
+
+
+Happening = Access | Contents | Checked
+"""What is recorded, learned from and replayed, in the order of time."""
+
+
 class Policy(Protocol):
     """Judges; pure: neither I/O nor a clock."""
 
