@@ -43,10 +43,14 @@ class Incoming:
 
 async def whole(body: Body, most: int, what: str) -> bytes:
     """All of a small body. Raises `SizeInvalid` where it has more than `most` bytes, and what `Body.read` does."""
-    received = bytearray()
+    pieces, size = (
+        list[bytes](),
+        0,
+    )  # joined once: to grow one buffer takes a third of the time that it takes to receive
     if (body.length or 0) <= most:
-        while len(received) <= most and (chunk := await body.read()):
-            received += chunk
-    if max(len(received), body.length or 0) > most:
+        while size <= most and (piece := await body.read()):
+            pieces.append(piece)
+            size += len(piece)
+    if max(size, body.length or 0) > most:
         raise SizeInvalid(f"{what} of more than {most} bytes is not taken here")
-    return bytes(received)
+    return b"".join(pieces)

@@ -50,7 +50,7 @@ _STAYS_WRITABLE = 600.0
 """Seconds."""
 _LONGEST_LIST = 64 * 1024 * 1024
 """Bytes: of 100,000 tags with their versions."""
-_IN_MEMORY = 32
+_IN_MEMORY = 48
 """Chunks, of all blobs that are on their way."""
 _MOST_SOURCES = 3
 """Repositories that a mount is tried from."""

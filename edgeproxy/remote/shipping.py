@@ -19,7 +19,7 @@ from edgeproxy.oci.errors import (
 from edgeproxy.remote.packing import Packing
 from edgeproxy.remote.pushing import Pushing, Slices
 
-_FEWEST, _MOST = 4, 16
+FEWEST, MOST = 12, 24
 """Chunks of one blob that are on their way at the same time."""
 _GAIN = 1.2
 """How much faster it has to get for more of them to be worth while."""
@@ -75,7 +75,7 @@ class Chunks:
     async def send(self, location: str, held: list[tuple[int, int]]) -> None:
         """All that is not held. Raises the `Refusal` of the first chunk that cannot be sent."""
         self._location, self._left = location, deque(gaps(held, self._parcel.size))
-        pace = Pace(min(_FEWEST, len(self._left)))
+        pace = Pace(min(FEWEST, len(self._left)))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(pace.workers):
@@ -136,14 +136,14 @@ class Pace:
             return 0
         self._chunks += 1
         self._bytes += size
-        if self._chunks < 2 * self.workers or self.workers >= _MOST or now <= self._since:
+        if self._chunks < 2 * self.workers or self.workers >= MOST or now <= self._since:
             return 0
         rate = self._bytes / (now - self._since)
         faster, self._rate = rate >= _GAIN * self._rate, max(rate, self._rate)
         self._chunks, self._bytes, self._since = 0, 0, now
         if not faster:
             return 0
-        joining = min(self.workers, _MOST - self.workers)
+        joining = min(self.workers, MOST - self.workers)
         self.workers += joining
         return joining
 

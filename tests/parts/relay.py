@@ -20,6 +20,8 @@ from yarl import URL
 
 from tests.parts.processes import free_port, wait_until
 
+_ROUNDS_OF_ACCEPTING = 3
+"""Of the event loop, from meeting a connection to knowing it: until then nobody can break it."""
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host"}
 
 
@@ -77,6 +79,12 @@ class Fault:
             await asyncio.sleep(self._free_at - now)
 
 
+class _Refusal(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
 class RecordingRelay:
     """`async with RecordingRelay(registry.url) as relay:` — `exchanges` is the record, `faults` the orders."""
 
@@ -113,14 +121,21 @@ class RecordingRelay:
         """Listen; the state at the start, and again after `refuse`."""
         self._http = web.Server(self._relay, access_log=None, auto_decompress=False)
         loop = asyncio.get_running_loop()
-        self._socket = await loop.create_server(self._http, "127.0.0.1", self.port)
+        self._socket = await loop.create_server(self._meet, "127.0.0.1", self.port)
 
     async def refuse(self) -> None:
         """Break every open connection and refuse new ones."""
         if self._socket is not None and self._http is not None:
+            http, self._http = self._http, None
             self._socket.close()
-            await self._http.shutdown(0.1)
-        self._socket = self._http = None
+            for _ in range(_ROUNDS_OF_ACCEPTING):
+                await asyncio.sleep(0)
+            await http.shutdown(0.1)
+        self._socket = None
+
+    def _meet(self) -> asyncio.Protocol:
+        """Whoever was accepted by the kernel before the socket was closed, and is met after that, is refused."""
+        return self._http() if self._http is not None else _Refusal()
 
     def asked(self, method: str, part: str) -> list[Exchange]:
         """The exchanges with this method whose path contains `part`, such as a digest."""
