@@ -1,0 +1,45 @@
+"""The model's own shadow: what the cache would hold if the model alone decided."""
+
+import numpy as np
+
+from edgeproxy.predict.ledger import Ledger
+from edgeproxy.predict.verdicts import Verdicts
+
+_LOW = 0.985
+"""Share of the budget that is kept when something has to leave: many leave at once, judged at once."""
+
+
+class Shelf:
+    """Implements `Shadow`."""
+
+    def __init__(self, budget: int, ledger: Ledger, verdicts: Verdicts) -> None:
+        self._budget = budget
+        self._ledger = ledger
+        self._verdicts = verdicts
+        self._held: dict[int, int] = {}
+        self._total = 0
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        if key in self._held:
+            return True
+        if size <= self._budget:
+            self._held[key] = size
+            self._total += size
+            if self._total > self._budget:
+                self._trim(now)
+        return False
+
+    def holds(self, key: int) -> bool:
+        return key in self._held
+
+    def _trim(self, now: float) -> None:
+        keys = list(self._held)
+        find = self._ledger.objects.slots.get
+        slots = np.array([find(key, -1) for key in keys], np.intp)
+        worth = np.full(len(keys), -1.0)
+        known = slots >= 0
+        worth[known] = self._verdicts.worths(slots[known], now)
+        for place in np.argsort(worth, kind="stable").tolist():
+            if self._total <= self._budget * _LOW:
+                break
+            self._total -= self._held.pop(keys[place])
