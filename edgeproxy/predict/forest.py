@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 LEAVES = 32
 """Of a tree, at most: the bits of a word."""
+HEAVIEST = 1e6
+"""What a leaf may add at most, in log-odds."""
 _CHUNK = 256
 """Rows at a time: what they need stays in the processor's cache."""
 Sums = NDArray[np.float64]
@@ -38,8 +40,8 @@ class Trees(NamedTuple):
             raise ValueError("the model's trees do not have the nodes they should")
         if (self.outputs >= outputs).any() or (np.diff(self.outputs.astype(np.int64)) < 0).any():
             raise ValueError("the model's trees are not in order")
-        if not (np.isfinite(self.threshold).all() and np.isfinite(self.value).all()):
-            raise ValueError("a number in the model's trees is not finite")
+        if not (np.isfinite(self.threshold).all() and (np.abs(self.value) <= HEAVIEST).all()):
+            raise ValueError("a number in the model's trees is out of range")
         if (self.feature < -1).any() or (self.feature >= width).any():
             raise ValueError("a node of the model tests a feature that there is not")
         start = 0

@@ -20,7 +20,7 @@ from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
 from edgeproxy.predict.shelf import Shelf
-from edgeproxy.predict.verdicts import Numbers, Verdicts
+from edgeproxy.predict.verdicts import Verdicts
 
 _REQUEST = 1 << 20
 _IN_USE = 600.0
@@ -78,6 +78,8 @@ class LearnedPolicy:
         shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
         self._council = Council(shadows)
         self._verdicts: Verdicts | None = None
+        self._until = float("-inf")
+        """When the last happening was that is known of."""
         self.adopt(model)
 
     @property
@@ -97,6 +99,7 @@ class LearnedPolicy:
         self._council.admit("model", Shelf(self._budget, self.ledger, self._verdicts))
 
     def observe(self, happening: Happening) -> None:
+        self._until = happening.time
         slot = self.ledger.observe(happening)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
             size = int(self.ledger.objects.columns["size"][slot])
@@ -110,17 +113,22 @@ class LearnedPolicy:
         return self.worths([held], now)[0]
 
     def worths(self, held: Sequence[Held], now: float) -> list[float]:
-        """For each blob by itself, how much it is worth per byte: the lowest goes first. Of some thousands at once."""
+        """For each blob by itself, how much it is worth per byte: the lowest goes first. Of some thousands at once.
+
+        What was stored after all that was observed is not judged before it is: it is worth more than all else.
+        """
         if not self._council.observed:
             return [self._fixed.worth(blob, now) for blob in held]
         keys = [key_of(blob.digest) for blob in held]
         slots = np.array([self.ledger.adopt(blob) for blob in held], np.intp)
-        last = self.ledger.objects.get("last", slots)
         if self._council.governs == "model" and self._verdicts is not None:
-            return self._verdicts.worths(slots, now).tolist()  # type: ignore[no-any-return]
-        holds = self._council.governing.holds
-        stays: Numbers = np.array([holds(key) for key in keys], np.float64)
-        return (stays + 1.0 / (1.0 + np.maximum(0.0, now - last))).tolist()  # type: ignore[no-any-return]
+            worth = self._verdicts.worths(slots, now)
+        else:
+            holds = self._council.governing.holds
+            since = np.maximum(0.0, now - self.ledger.objects.get("last", slots))
+            worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
+        worth[[blob.stored > self._until for blob in held]] = np.inf
+        return worth.tolist()  # type: ignore[no-any-return]
 
     def standing(self) -> Standing:
         governs = self._council.governs if self._council.observed else "fixed"

@@ -58,7 +58,10 @@ class Ledger:
         """By the slot of a manifest, the slots of what it names."""
         self._current: dict[int, set[int]] = {}
         """By line, the objects that its newest release needs."""
-        self._line_of: dict[Tag, int] = {}
+        self._line_of: dict[int, int] = {}
+        """By a tag's hash."""
+        self._shown: dict[int, int] = {}
+        """By a tag's hash, the slot of the manifest it showed last."""
         self._clients: dict[str, array[Any]] = {
             "last": array("d", bytes(8 * _CLIENTS)),
             "cold": array("f", bytes(4 * _CLIENTS)),
@@ -115,6 +118,7 @@ class Ledger:
         for slot in gone:
             self.names.pop(slot, None)
         self.names = {slot: parts for slot, parts in self.names.items() if gone.isdisjoint(parts)}
+        self._shown = {tag: slot for tag, slot in self._shown.items() if slot not in gone}
         for parts in self._current.values():
             parts -= gone
         images = self.objects.columns["image"]
@@ -186,8 +190,7 @@ class Ledger:
         objects = self.objects.columns
         line = objects["line"][slot]
         if isinstance(access.reference, Tag):
-            line = self._line(access.reference, now)
-            self._shows(line, slot, now)
+            line = self._shows(access.reference, slot, now)
         if line >= 0:
             lines = self.lines.columns
             slow = exp2(-max(0.0, now - lines["last"][line]) / SLOWEST)
@@ -213,7 +216,8 @@ class Ledger:
         columns["mentioned"][slot] = now
 
     def _line(self, tag: Tag, now: float) -> int:
-        line = self._line_of.get(tag)
+        known = hash(tag)
+        line = self._line_of.get(known)
         if line is not None:
             self.lines.seen[line] = now
             return line
@@ -226,7 +230,8 @@ class Ledger:
             self.lines.columns["last"][line] = now
         if len(self._line_of) >= self.objects.limit:
             self._line_of.clear()
-        self._line_of[tag] = line
+            self._shown.clear()
+        self._line_of[known] = line
         return line
 
     def _forget_lines(self) -> None:
@@ -239,11 +244,17 @@ class Ledger:
         for line in gone:
             self._current.pop(line, None)
 
-    def _shows(self, line: int, slot: int, now: float) -> None:
-        """A tag of this line shows the manifest: where it was in no line, it is a release."""
+    def _shows(self, tag: Tag, slot: int, now: float) -> int:
+        """The tag's line. Where the tag has moved, or the manifest was in another line or none, this is a release."""
+        line, known = self._line(tag, now), hash(tag)
+        moved = self._shown.get(known, slot) != slot
+        self._shown[known] = slot
+        if moved or self.objects.columns["line"][slot] != line:
+            self._release(line, slot, now)
+        return line
+
+    def _release(self, line: int, slot: int, now: float) -> None:
         objects, lines = self.objects.columns, self.lines.columns
-        if objects["line"][slot] == line:
-            return
         if lines["releases"][line]:
             since = now - lines["released"][line]
             lines["rhythm"][line] = since if not lines["rhythm"][line] else 0.7 * lines["rhythm"][line] + 0.3 * since
@@ -310,7 +321,7 @@ class Ledger:
             return -1
         slot = self.find(checked.descriptor.digest)
         if slot >= 0:
-            self._shows(self._line(checked.tag, checked.time), slot, checked.time)
+            self._shows(checked.tag, slot, checked.time)
         return slot
 
 

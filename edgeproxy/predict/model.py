@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from edgeproxy.predict import features
 from edgeproxy.predict.features import Rows
-from edgeproxy.predict.forest import Forest, Trees
+from edgeproxy.predict.forest import HEAVIEST, Forest, Trees
 
 MAGIC = b"edgeproxy model\n"
 FORMAT = 1
 LARGEST = 16 * 1024 * 1024
 """Bytes; a model has some hundred thousand."""
+_SUREST = 30.0
+"""Log-odds beyond which nothing is told apart."""
 _HEADER = struct.Struct("<6II")
 _CHECKED = len(MAGIC) + hashlib.sha256().digest_size
 _TREES, _NODES, _OUTPUTS, _ABOUT = 4096, 1 << 18, 16, 1 << 16
@@ -43,7 +45,7 @@ class Model:
     def chances(self, rows: Rows) -> NDArray[np.float64]:
         """One row of probabilities for each of `rows`, one column for each horizon."""
         forest: Forest = self._forest  # type: ignore[attr-defined]
-        return 1.0 / (1.0 + np.exp(-(forest.sums(rows) + self.baselines)))
+        return 1.0 / (1.0 + np.exp(-np.clip(forest.sums(rows) + self.baselines, -_SUREST, _SUREST)))
 
     def explain(self, row: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The chances of one row, and what each feature adds to the log-odds of the middle horizon.
@@ -106,22 +108,26 @@ class Model:
         horizons, baselines = columns[0], columns[1]
         if not (np.isfinite(horizons).all() and (horizons > 0).all() and (np.diff(horizons) > 0).all()):
             raise ValueError("the model's horizons do not rise")
-        if not np.isfinite(baselines).all():
-            raise ValueError("the model's baselines are not finite")
+        if not (np.abs(baselines) <= HEAVIEST).all():
+            raise ValueError("the model's baselines are not log-odds")
         forest = Trees(*columns[2:])
         forest.check(width, outputs)
-        return cls(tuple(horizons.tolist()), baselines, forest, _about(body[_HEADER.size : _HEADER.size + about]))
+        said = _about(body[_HEADER.size : _HEADER.size + about], width)
+        return cls(tuple(horizons.tolist()), baselines, forest, said)
 
 
 _CODES = ("<u1", "<u4", "<i2", "<f8", "<u2", "<u2", "<f8")
 """Of the columns of `Trees`."""
 
 
-def _about(text: bytes) -> Mapping[str, Any]:
+def _about(text: bytes, width: int) -> Mapping[str, Any]:
     try:
         about = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"what the model says of itself is no JSON: {error}") from None
     if not isinstance(about, dict):
         raise ValueError("what the model says of itself is no JSON object")
+    ordinary = about.get("ordinary", [0.0] * width)
+    if not isinstance(ordinary, list) or len(ordinary) != width or not all(type(x) is float for x in ordinary):
+        raise ValueError("what the model calls ordinary is no row")
     return about

@@ -16,6 +16,10 @@ from edgeproxy.predict.table import Slots
 
 HORIZONS = (3 * 3600.0, 12 * 3600.0, 48 * 3600.0)
 """Seconds. How long a cache can keep something that is not asked for lies between them."""
+SETTINGS = {
+    "max_iter": 60, "learning_rate": 0.12, "max_leaf_nodes": 31, "min_samples_leaf": 40, "l2_regularization": 1.0,
+    "early_stopping": False, "random_state": 0,
+}  # fmt: skip
 _EVERY = 600.0
 _EACH = 48
 _RECENT = 6 * 3600.0
@@ -102,10 +106,7 @@ def _classifier(table: Rows, again: NDArray[np.bool_]) -> tuple[float, list[Any]
 
     if again.all() or not again.any():
         return (8.0 if again.any() else -8.0), []
-    boosted = HistGradientBoostingClassifier(
-        max_iter=60, learning_rate=0.12, max_leaf_nodes=31, min_samples_leaf=40, l2_regularization=1.0,
-        early_stopping=False, random_state=0,
-    )  # fmt: skip
+    boosted = HistGradientBoostingClassifier(**SETTINGS)
     boosted.fit(table, again)
     return float(boosted._baseline_prediction.ravel()[0]), [one.nodes for (one,) in boosted._predictors]
 
