@@ -14,7 +14,7 @@ from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.table import Slots
 
-HORIZONS = (3 * 3600.0, 12 * 3600.0, 48 * 3600.0)
+HORIZONS = (3 * 3600.0, 12 * 3600.0, 48 * 3600.0, 192 * 3600.0)
 """Seconds. How long a cache can keep something that is not asked for lies between them."""
 SETTINGS = {
     "max_iter": 60, "learning_rate": 0.12, "max_leaf_nodes": 31, "min_samples_leaf": 40, "l2_regularization": 1.0,
