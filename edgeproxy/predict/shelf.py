@@ -5,8 +5,10 @@ import numpy as np
 from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.verdicts import Verdicts
 
-_LOW = 0.985
-"""Share of the budget that is kept when something has to leave: many leave at once, judged at once."""
+_LOW, _LOWER = 0.985, 0.93
+"""Shares of the budget that are kept when something has to leave: many leave at once, judged at once."""
+_ROWS = 2.0
+"""Verdicts worked out per request, on average, above which more leaves at once: the work is bounded, come what may."""
 
 
 class Shelf:
@@ -18,8 +20,10 @@ class Shelf:
         self._verdicts = verdicts
         self._held: dict[int, int] = {}
         self._total = 0
+        self._asked = 0
 
     def request(self, key: int, size: int, now: float) -> bool:
+        self._asked += 1
         if key in self._held:
             return True
         if size <= self._budget:
@@ -39,7 +43,8 @@ class Shelf:
         worth = np.full(len(keys), -1.0)
         known = slots >= 0
         worth[known] = self._verdicts.worths(slots[known], now)
+        low = _LOW if self._verdicts.spent <= _ROWS * self._asked else _LOWER
         for place in np.argsort(worth, kind="stable").tolist():
-            if self._total <= self._budget * _LOW:
+            if self._total <= self._budget * low:
                 break
             self._total -= self._held.pop(keys[place])

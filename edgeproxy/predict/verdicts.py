@@ -10,7 +10,11 @@ from edgeproxy.predict.table import Slots
 
 _STALE = 900.0
 """Seconds after which a low verdict is worked out again before it counts."""
-_REFRESHED = 512
+_REFRESHED = 256
+"""Verdicts that are the next to count: the lowest."""
+_ALL_STALE, _SMALL_STALE = 3600.0, 12 * 3600.0
+"""Seconds after which any verdict is worked out again: what was wanted once does not stay for ever. What is small takes
+no room worth the work."""
 Numbers = NDArray[np.float64]
 
 
@@ -24,6 +28,8 @@ class Verdicts:
         self._request = request
         self._chance = np.zeros(0)
         self._judged = np.zeros(0)
+        self.spent = 0
+        """Verdicts worked out so far."""
 
     def adopt(self, model: Model) -> None:
         """Judge by this model from now on."""
@@ -36,8 +42,11 @@ class Verdicts:
             return np.zeros(0)
         self._grow()
         last = self._ledger.objects.get("last", slots)
-        self._judge(slots[self._judged[slots] <= last], now)
-        weight = 1.0 + self._request / np.maximum(1.0, self._ledger.objects.get("size", slots))
+        size = np.maximum(1.0, self._ledger.objects.get("size", slots))
+        patience = np.where(size * 16 < self._request, _SMALL_STALE, _ALL_STALE)
+        judged = self._judged[slots]
+        self._judge(slots[(judged <= last) | (judged < now - patience)], now)
+        weight = 1.0 + self._request / size
         worth: Numbers = self._chance[slots] * weight
         low = np.argpartition(worth, _REFRESHED)[:_REFRESHED] if len(slots) > _REFRESHED else np.arange(len(slots))
         low = low[self._judged[slots[low]] < now - _STALE]
@@ -53,6 +62,7 @@ class Verdicts:
         if len(slots):
             self._chance[slots] = self.index(slots, now)
             self._judged[slots] = now
+            self.spent += len(slots)
 
     def _grow(self) -> None:
         known = len(self._ledger.objects.seen)
