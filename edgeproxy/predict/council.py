@@ -6,6 +6,8 @@ from edgeproxy.predict.shadow import Shadow
 
 _MEMORY = 4000.0
 """Requests after which what was missed counts half."""
+_LOOK = 32
+"""Requests between two looks at who is the best."""
 _MARGIN = 0.97
 """Another one governs when it misses less than this share of what the governing one misses."""
 
@@ -17,6 +19,7 @@ class Council:
         self._shadows = dict(shadows)
         self._missed = dict.fromkeys(self._shadows, 0.0)
         self._asked = 0.0
+        self._since = 0
         self.governs = "s3fifo"
         self.observed = False
 
@@ -43,6 +46,12 @@ class Council:
         for name, shadow in self._shadows.items():
             missed = 0 if shadow.request(key, size, now) else size
             self._missed[name] = self._missed[name] * keep + missed
+        self._since += 1
+        if self._since >= _LOOK:
+            self._since = 0
+            self._elect()
+
+    def _elect(self) -> None:
         best = min(self._missed, key=lambda one: self._missed[one])
         if self._missed[best] < _MARGIN * self._missed[self.governs]:
             self.governs = best

@@ -1,5 +1,7 @@
 """The model's own shadow: what the cache would hold if the model alone decided."""
 
+from itertools import repeat
+
 import numpy as np
 
 from edgeproxy.predict.ledger import Ledger
@@ -38,8 +40,7 @@ class Shelf:
 
     def _trim(self, now: float) -> None:
         keys = list(self._held)
-        find = self._ledger.objects.slots.get
-        slots = np.array([find(key, -1) for key in keys], np.intp)
+        slots = np.fromiter(map(self._ledger.objects.slots.get, keys, repeat(-1)), np.intp, len(keys))
         worth = np.full(len(keys), -1.0)
         known = slots >= 0
         worth[known] = self._verdicts.worths(slots[known], now)
