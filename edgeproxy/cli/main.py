@@ -5,6 +5,7 @@ import click
 from edgeproxy import __version__
 from edgeproxy.cli.check import check
 from edgeproxy.cli.serve import serve
+from edgeproxy.cli.train import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +16,4 @@ def main() -> None:
 
 main.add_command(serve)
 main.add_command(check)
+main.add_command(train)

@@ -1,0 +1,45 @@
+"""edgeproxy train"""
+
+from pathlib import Path
+
+import click
+
+from edgeproxy.predict.train import Lesson, TooLittle, learn
+from edgeproxy.replay.site import Site
+
+
+@click.command()
+@click.option("--generate", "seeds", metavar="SEEDS", required=True, help="Made-up sites to learn from: 1-4 or 1,5,9.")
+@click.option("--days", type=click.FloatRange(6.0, 366.0), default=28.0, show_default=True, help="Of each site.")
+@click.option("--services", type=click.IntRange(1, 10000), default=600, show_default=True, help="Of each site.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The model's file."
+)
+def train(seeds: str, days: float, services: int, output: Path) -> None:
+    """Fit a model of what is asked for again. The same seeds give the same file, bit for bit."""
+    lessons = [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in _numbers(seeds)]
+    try:
+        model = learn(lessons)
+    except TooLittle as error:
+        raise click.ClickException(str(error)) from error
+    aside = output.with_name(f".{output.name}.new")
+    aside.write_bytes(model.dump())
+    aside.replace(output)
+    for horizon, loss in zip(model.horizons, model.about["gain"], strict=True):
+        click.echo(f"within {horizon / 3600:g} h: {loss:.1%} less uncertain than by how often alone")
+    click.echo(f"{output}: {model.about['rows']} rows of {model.about['happenings']} happenings")
+
+
+def _numbers(text: str) -> list[int]:
+    """Raises a usage error, which is exit code 2."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise click.BadParameter(
+                f"{part!r} is no number and no range of numbers: say 1-4 or 1,5,9", param_hint="--generate"
+            )
+        found += range(int(first), int(last or first) + 1)
+    if not 1 <= len(found) <= 64:
+        raise click.BadParameter("one to 64 sites", param_hint="--generate")
+    return found

@@ -1,0 +1,152 @@
+"""The learned policy: what the model wants kept, as long as that is not worse than what others would keep.
+
+Four caches run in the shadow of the real one: the model's, LRU, S3-FIFO and GDSF. Whichever has missed the fewest bytes
+lately governs: where that is the model's, blobs leave in the order of its verdicts, else what the governing shadow
+holds stays.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeproxy.interfaces import Access, Happening, Held
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.reference import Tag
+from edgeproxy.predict.council import Council
+from edgeproxy.predict.features import NAMES, rows
+from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.predict.ledger import Ledger, key_of
+from edgeproxy.predict.model import Model
+from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
+from edgeproxy.predict.shelf import Shelf
+from edgeproxy.predict.verdicts import Verdicts
+
+_REQUEST = 1 << 20
+_IN_USE = 600.0
+
+
+class Standing(NamedTuple):
+    """How the policy does; for metrics and the operator."""
+
+    governs: str
+    """`model`, `lru`, `s3fifo` or `gdsf`; `fixed` before anything was observed."""
+    misses: Mapping[str, float]
+    """By shadow, the share of requested bytes that it missed lately."""
+    known: int
+    """Objects in the ledger."""
+
+
+class Contribution(NamedTuple):
+    feature: str
+    value: float
+    """As it is in the row: see `features.NAMES`."""
+    weight: float
+    """What it adds to the log-odds of being asked for again, against the object that the feature is ordinary for."""
+
+
+class Explanation(NamedTuple):
+    worth: float
+    """What eviction ranks by: the lowest goes first."""
+    chances: Mapping[float, float]
+    """By horizon in seconds, how likely it is asked for again within it; empty without a model."""
+    contributions: Sequence[Contribution]
+    """The largest first."""
+    governs: str
+
+
+class LearnedPolicy:
+    """Implements `interfaces.Policy`. Told of all happenings in the order of time, by `observe`."""
+
+    def __init__(
+        self,
+        fixed: FixedPolicy,
+        model: Model | None,
+        budget: int,
+        *,
+        request: int = _REQUEST,
+        limit: int = 400_000,
+    ) -> None:
+        """For a cache of `budget` bytes, where a request upstream costs as much as `request` bytes of its answer do.
+
+        Without a model the shadows alone decide, and before anything was observed `fixed` does.
+        """
+        self._fixed = fixed
+        self._budget = budget
+        self._request = request
+        self.ledger = Ledger(limit)
+        shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
+        self._council = Council(shadows)
+        self._verdicts: Verdicts | None = None
+        self._until = float("-inf")
+        """When the last happening was that is known of."""
+        self.adopt(model)
+
+    @property
+    def model(self) -> Model | None:
+        return self._verdicts.model if self._verdicts else None
+
+    def adopt(self, model: Model | None) -> None:
+        """Judge by this model from now on. It governs when it is proven: at once where there was none before."""
+        if model is None:
+            self._verdicts = None
+            self._council.dismiss("model")
+            return
+        if self._verdicts is not None:
+            self._verdicts.adopt(model)
+            return
+        self._verdicts = Verdicts(self.ledger, model, self._request)
+        self._council.admit("model", Shelf(self._budget, self.ledger, self._verdicts))
+
+    def observe(self, happening: Happening) -> None:
+        self._until = happening.time
+        slot = self.ledger.observe(happening)
+        if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
+            size = int(self.ledger.objects.columns["size"][slot])
+            self._council.request(key_of(happening.digest), size, happening.time)
+
+    def ttl(self, tag: Tag, now: float) -> float:
+        return self._fixed.ttl(tag, now)
+
+    def worth(self, held: Held, now: float) -> float:
+        """As `worths`, of one."""
+        return self.worths([held], now)[0]
+
+    def worths(self, held: Sequence[Held], now: float) -> list[float]:
+        """For each blob by itself, how much it is worth per byte: the lowest goes first. Of some thousands at once.
+
+        What was stored after all that was observed is not judged before it is: it is worth more than all else.
+        """
+        if not self._council.observed:
+            return [self._fixed.worth(blob, now) for blob in held]
+        keys = [key_of(blob.digest) for blob in held]
+        slots = np.array([self.ledger.adopt(blob) for blob in held], np.intp)
+        if self._council.governs == "model" and self._verdicts is not None:
+            worth = self._verdicts.worths(slots, now)
+        else:
+            holds = self._council.governing.holds
+            since = np.maximum(0.0, now - self.ledger.objects.get("last", slots))
+            worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
+        worth[[blob.stored > self._until for blob in held]] = np.inf
+        return worth.tolist()  # type: ignore[no-any-return]
+
+    def standing(self) -> Standing:
+        governs = self._council.governs if self._council.observed else "fixed"
+        return Standing(governs, self._council.misses(), len(self.ledger.objects))
+
+    def explain(self, digest: Digest, now: float) -> Explanation | None:
+        """Why it stays or goes; `None` where nothing is known of it."""
+        slot = self.ledger.find(digest)
+        if slot < 0:
+            return None
+        slots = np.array([slot], np.intp)
+        governs = self.standing().governs
+        if self._verdicts is None:
+            return Explanation(0.0, {}, [], governs)
+        worth = float(self._verdicts.worths(slots, now)[0])
+        chances, weights = self._verdicts.model.explain(rows(self.ledger, slots, now)[0])
+        values = rows(self.ledger, slots, now)[0]
+        found = [Contribution(name, float(values[place]), float(weights[place])) for place, name in enumerate(NAMES)]
+        found.sort(key=lambda one: -abs(one.weight))
+        by_horizon = dict(zip(self._verdicts.model.horizons, chances.tolist(), strict=True))
+        return Explanation(worth, by_horizon, [one for one in found if one.weight], governs)

@@ -1,0 +1,336 @@
+"""What is known of the objects of a site: updated by each happening, in a time that does not grow with what is known.
+
+An object is a blob or a manifest. A line is a row of releases: tags of one repository that differ in digits only.
+A burst is a run of requests for one thing with no more than ten minutes between two of them: a roll-out, or a job.
+"""
+
+import re
+import zlib
+from array import array
+from math import exp2
+from typing import Any
+
+from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from edgeproxy.oci.reference import Tag
+from edgeproxy.predict.table import Table
+
+SLOWEST = 4 * 86400.0
+"""Half-life of the slowest counters, in seconds; each quicker one has an eighth of it."""
+BURST = 600.0
+LAYER, CONFIG, MANIFEST, INDEX = 0, 1, 2, 3
+_KINDS = {OCI_INDEX: INDEX, DOCKER_LIST: INDEX, OCI_MANIFEST: MANIFEST, DOCKER_MANIFEST: MANIFEST}
+_NEVER = -1e18
+_HASH = re.compile(r"[0-9a-f]{7,}|[0-9]{8,}")
+_DIGITS = re.compile(r"[0-9]+")
+_CLIENTS = 65536
+_OBJECTS = {
+    "size": "d", "kind": "B", "first": "d", "last": "d", "gap": "f", "start": "d", "lull1": "f", "lull2": "f",
+    "lull3": "f", "burst": "f", "fast": "f", "middle": "f", "slow": "f", "uses": "f", "crowd": "Q", "regular": "f",
+    "cold": "f", "moves": "f", "mentioned": "d", "mention": "d", "quiet": "f", "named": "f", "often": "f",
+    "line": "i", "release": "f", "image": "i", "place": "B", "parts": "B", "images": "f", "current": "f", "left": "d",
+    "released": "d",
+}  # fmt: skip
+_LINES = {
+    "last": "d", "middle": "f", "slow": "f", "releases": "f", "released": "d", "rhythm": "f", "crowd": "Q",
+    "former": "Q",
+}  # fmt: skip
+
+
+def key_of(digest: Digest) -> int:
+    """Sixty bits of it: enough to tell apart what one site sees."""
+    return int(digest.rpartition(":")[2][:15], 16)
+
+
+def shape_of(tag: str) -> str:
+    """What the tags of one row of releases have in common."""
+    return "#" if _HASH.fullmatch(tag) else _DIGITS.sub("0", tag)
+
+
+class Ledger:
+    """`limit` objects are known at most: those asked for last."""
+
+    def __init__(self, limit: int = 400_000) -> None:
+        self.objects = Table(_OBJECTS, limit)
+        self.lines = Table(_LINES, max(1024, limit // 8))
+        self.names: dict[int, array[int]] = {}
+        """By the slot of a manifest, the slots of what it names."""
+        self._current: dict[int, set[int]] = {}
+        """By line, the objects that its newest release needs."""
+        self._line_of: dict[int, int] = {}
+        """By a tag's hash."""
+        self._shown: dict[int, int] = {}
+        """By a tag's hash, the slot of the manifest it showed last."""
+        self._clients: dict[str, array[Any]] = {
+            "last": array("d", bytes(8 * _CLIENTS)),
+            "cold": array("f", bytes(4 * _CLIENTS)),
+            "moves": array("f", bytes(4 * _CLIENTS)),
+            "place": array("q", bytes(8 * _CLIENTS)),
+        }
+
+    def observe(self, happening: Happening) -> int:
+        """Take it down. The slot of the object that it is about, or -1."""
+        if isinstance(happening, Access):
+            return self._asked(happening) if happening.digest is not None else -1
+        if isinstance(happening, Contents):
+            return self._names(happening)
+        return self._checked(happening)
+
+    def find(self, digest: Digest) -> int:
+        """Its slot, or -1 where nothing is known of it."""
+        return self.objects.find(key_of(digest))
+
+    def adopt(self, held: Held) -> int:
+        """Its slot; what is held and was never observed is taken as used when the catalogue says so."""
+        slot = self.find(held.digest)
+        if slot >= 0:
+            return slot
+        slot = self._slot(held.digest, held.size, MANIFEST if held.needs else LAYER, held.used)
+        columns = self.objects.columns
+        columns["first"][slot], columns["last"][slot] = held.stored, held.used
+        columns["start"][slot] = held.used
+        columns["uses"][slot] = columns["slow"][slot] = held.uses
+        return slot
+
+    def _slot(self, digest: Digest, size: int, kind: int, now: float) -> int:
+        objects = self.objects
+        key = key_of(digest)
+        slot = objects.slots.get(key, -1)
+        if slot >= 0:
+            objects.seen[slot] = now
+            return slot
+        if objects.full:
+            self._forget()
+        slot = objects.take(key, now)
+        columns = objects.columns
+        columns["size"][slot] = size
+        columns["kind"][slot] = kind
+        columns["first"][slot] = now
+        columns["line"][slot] = columns["image"][slot] = -1
+        columns["last"][slot] = columns["start"][slot] = columns["mentioned"][slot] = columns["mention"][slot] = _NEVER
+        columns["left"][slot] = _NEVER
+        columns["released"][slot] = now
+        return slot
+
+    def _forget(self) -> None:
+        gone = set(self.objects.drop_oldest().tolist())
+        for slot in gone:
+            self.names.pop(slot, None)
+        self.names = {slot: parts for slot, parts in self.names.items() if gone.isdisjoint(parts)}
+        self._shown = {tag: slot for tag, slot in self._shown.items() if slot not in gone}
+        for parts in self._current.values():
+            parts -= gone
+        images = self.objects.columns["image"]
+        for slot, image in enumerate(images):
+            if image in gone:
+                images[slot] = -1
+
+    def _asked(self, access: Access) -> int:
+        assert access.digest is not None
+        now = access.time
+        kind = MANIFEST if access.kind == "manifests" else LAYER
+        slot = self._slot(access.digest, access.size, kind, now)
+        columns = self.objects.columns
+        if access.size:
+            columns["size"][slot] = access.size
+        cold, moves = self._client(access, columns["last"][slot], now)
+        if access.kind == "manifests":
+            self._pulled(access, slot, now)
+        if access.method == "GET":
+            self._used(slot, now, 1 << (access.client & 63))
+            columns["cold"][slot], columns["moves"][slot] = cold, moves
+            if cold < 0.5:
+                columns["regular"][slot] += 1
+        return slot
+
+    def _client(self, access: Access, last: float, now: float) -> tuple[float, float]:
+        """How much the client asks for what nobody wanted for a day, and how many repositories it visits an hour."""
+        client = access.client & (_CLIENTS - 1)
+        columns = self._clients
+        place = hash_of(access.reference.repository.path)
+        moves = columns["moves"][client] * exp2(-max(0.0, now - columns["last"][client]) / 3600.0)
+        if place != columns["place"][client]:
+            columns["place"][client] = place
+            moves += 1.0
+        columns["moves"][client] = moves
+        columns["last"][client] = now
+        cold = columns["cold"][client]
+        cold += ((now - last > 86400.0) - cold) / 32.0
+        columns["cold"][client] = cold
+        return cold, moves
+
+    def _used(self, slot: int, now: float, client: int) -> None:
+        columns = self.objects.columns
+        last = columns["last"][slot]
+        since = max(0.0, now - last)
+        slow = exp2(-since / SLOWEST)
+        middle = slow**8
+        columns["slow"][slot] = columns["slow"][slot] * slow + 1.0
+        columns["middle"][slot] = columns["middle"][slot] * middle + 1.0
+        columns["fast"][slot] = columns["fast"][slot] * middle**8 + 1.0
+        columns["uses"][slot] += 1.0
+        columns["crowd"][slot] |= client
+        columns["last"][slot] = now
+        if last == _NEVER:
+            columns["start"][slot] = now
+            columns["burst"][slot] = 1.0
+            return
+        columns["gap"][slot] = since
+        if since > BURST:
+            columns["lull3"][slot] = columns["lull2"][slot]
+            columns["lull2"][slot] = columns["lull1"][slot]
+            columns["lull1"][slot] = now - columns["start"][slot]
+            columns["start"][slot] = now
+            columns["burst"][slot] = 0.0
+        columns["burst"][slot] += 1.0
+
+    def _pulled(self, access: Access, slot: int, now: float) -> None:
+        """A manifest was asked for: what it names is in use, whether or not the client lacks it."""
+        objects = self.objects.columns
+        line = objects["line"][slot]
+        if isinstance(access.reference, Tag):
+            line = self._shows(access.reference, slot, now)
+        if line >= 0:
+            lines = self.lines.columns
+            slow = exp2(-max(0.0, now - lines["last"][line]) / SLOWEST)
+            lines["slow"][line] = lines["slow"][line] * slow + 1.0
+            lines["middle"][line] = lines["middle"][line] * slow**8 + 1.0
+            lines["last"][line] = now
+            lines["crowd"][line] |= 1 << (access.client & 63)
+        self._mention(slot, now)
+        for part in self.names.get(slot, ()):
+            self._mention(part, now)
+            if line >= 0 and objects["release"][slot] == self.lines.columns["releases"][line]:
+                self._needs(line, part)
+
+    def _mention(self, slot: int, now: float) -> None:
+        columns = self.objects.columns
+        since = max(0.0, now - columns["mentioned"][slot])
+        slow = exp2(-since / SLOWEST)
+        columns["often"][slot] = columns["often"][slot] * slow + 1.0
+        columns["named"][slot] = columns["named"][slot] * slow**8 + 1.0
+        if since > BURST:
+            columns["quiet"][slot] = min(now - columns["mention"][slot], 1e9)
+            columns["mention"][slot] = now
+        columns["mentioned"][slot] = now
+
+    def _line(self, tag: Tag, now: float) -> int:
+        known = hash(tag)
+        line = self._line_of.get(known)
+        if line is not None:
+            self.lines.seen[line] = now
+            return line
+        key = hash_of(f"{tag.repository}:{shape_of(tag.name)}")
+        line = self.lines.find(key)
+        if line < 0:
+            if self.lines.full:
+                self._forget_lines()
+            line = self.lines.take(key, now)
+            self.lines.columns["last"][line] = now
+        if len(self._line_of) >= self.objects.limit:
+            self._line_of.clear()
+            self._shown.clear()
+        self._line_of[known] = line
+        return line
+
+    def _forget_lines(self) -> None:
+        gone = set(self.lines.drop_oldest().tolist())
+        self._line_of.clear()
+        lines = self.objects.columns["line"]
+        for slot, line in enumerate(lines):
+            if line in gone:
+                lines[slot] = -1
+        for line in gone:
+            self._current.pop(line, None)
+
+    def _shows(self, tag: Tag, slot: int, now: float) -> int:
+        """The tag's line. Where the tag has moved, or the manifest was in another line or none, this is a release."""
+        line, known = self._line(tag, now), hash(tag)
+        moved = self._shown.get(known, slot) != slot
+        self._shown[known] = slot
+        if moved or self.objects.columns["line"][slot] != line:
+            self._release(line, slot, now)
+        return line
+
+    def _release(self, line: int, slot: int, now: float) -> None:
+        objects, lines = self.objects.columns, self.lines.columns
+        if lines["releases"][line]:
+            since = now - lines["released"][line]
+            lines["rhythm"][line] = since if not lines["rhythm"][line] else 0.7 * lines["rhythm"][line] + 0.3 * since
+        lines["releases"][line] += 1.0
+        lines["released"][line] = now
+        lines["former"][line] = lines["crowd"][line]
+        lines["crowd"][line] = 0
+        for part in self._current.pop(line, ()):
+            objects["current"][part] -= 1.0
+            objects["left"][part] = now
+        self._place(slot, line, now)
+
+    def _place(self, slot: int, line: int, now: float) -> None:
+        objects = self.objects.columns
+        objects["line"][slot] = line
+        objects["release"][slot] = self.lines.columns["releases"][line]
+        objects["released"][slot] = now
+        self._needs(line, slot)
+        for part in self.names.get(slot, ()):
+            self._place_part(part, slot, now)
+
+    def _place_part(self, part: int, image: int, now: float) -> None:
+        objects = self.objects.columns
+        objects["line"][part] = objects["line"][image]
+        objects["release"][part] = objects["release"][image]
+        objects["released"][part] = now
+        objects["image"][part] = image
+        for layer in self.names.get(part, ()) if objects["kind"][image] == INDEX else ():
+            self._place_part(layer, part, now)
+
+    def _needs(self, line: int, slot: int) -> None:
+        needed = self._current.setdefault(line, set())
+        if slot not in needed:
+            needed.add(slot)
+            self.objects.columns["current"][slot] += 1.0
+
+    def _names(self, contents: Contents) -> int:
+        now = contents.time
+        index = _KINDS.get(contents.manifest.media_type, MANIFEST) == INDEX
+        slot = self._slot(contents.manifest.digest, contents.manifest.size, INDEX if index else MANIFEST, now)
+        objects = self.objects.columns
+        objects["kind"][slot] = INDEX if index else MANIFEST
+        if slot in self.names:
+            return slot
+        parts = array("i")
+        for place, named in enumerate(contents.names):
+            part = self._slot(named.digest, named.size, _kind(named.media_type), now)
+            objects["kind"][part] = _kind(named.media_type)
+            objects["place"][part] = min(place, 255)
+            objects["parts"][part] = min(len(contents.names), 255)
+            objects["images"][part] += 1.0
+            parts.append(part)
+        self.names[slot] = parts
+        for part in parts:
+            if objects["line"][slot] >= 0 or objects["image"][part] < 0:
+                self._place_part(part, slot, now)
+        if objects["line"][slot] >= 0:
+            for part in parts:
+                self._needs(objects["line"][slot], part)
+        return slot
+
+    def _checked(self, checked: Checked) -> int:
+        if checked.descriptor is None:
+            return -1
+        slot = self.find(checked.descriptor.digest)
+        if slot >= 0:
+            self._shows(checked.tag, slot, checked.time)
+        return slot
+
+
+def hash_of(text: str) -> int:
+    """The same in every process, other than `hash`."""
+    return zlib.crc32(text.encode())
+
+
+def _kind(media_type: str) -> int:
+    if media_type in _KINDS:
+        return _KINDS[media_type]
+    return CONFIG if "config" in media_type or media_type.endswith("image.v1+json") else LAYER

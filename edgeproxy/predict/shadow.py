@@ -1,0 +1,144 @@
+"""Shadow caches: what other policies would hold with the same budget, without the bytes.
+
+Each is told every request and answers whether it had it. What they miss says which policy suits the site; what the best
+of them holds is what the real cache can keep in its place.
+"""
+
+from collections import OrderedDict
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+
+class Shadow(Protocol):
+    """A cache of a byte budget; keys and sizes only."""
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        """Whether it was there; afterwards it is, if the policy wants it."""
+        ...
+
+    def holds(self, key: int) -> bool: ...
+
+
+class Lru:
+    """Least recently used goes first."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._held: OrderedDict[int, int] = OrderedDict()
+        self._total = 0
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        held = self._held
+        if key in held:
+            held.move_to_end(key)
+            return True
+        if size > self._budget:
+            return False
+        held[key] = size
+        self._total += size
+        while self._total > self._budget:
+            self._total -= held.popitem(last=False)[1]
+        return False
+
+    def holds(self, key: int) -> bool:
+        return key in self._held
+
+
+class S3Fifo:
+    """Three queues (Yang et al., SOSP 2023): a small one that newcomers must be asked for in, a main one, and a
+    memory of those that were not. What is larger than the small queue goes through it alone."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._small: OrderedDict[int, int] = OrderedDict()
+        self._main: OrderedDict[int, int] = OrderedDict()
+        self._ghost: OrderedDict[int, int] = OrderedDict()
+        self._hits: dict[int, int] = {}
+        self._in_small = self._in_main = self._in_ghost = 0
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        if key in self._hits:
+            self._hits[key] = min(3, self._hits[key] + 1)
+            return True
+        if size > self._budget:
+            return False
+        while self._in_small + self._in_main + size > self._budget:
+            self._evict()
+        self._hits[key] = 0
+        if key in self._ghost:
+            self._in_ghost -= self._ghost.pop(key)
+            self._main[key] = size
+            self._in_main += size
+        else:
+            self._small[key] = size
+            self._in_small += size
+        return False
+
+    def holds(self, key: int) -> bool:
+        return key in self._hits
+
+    def _evict(self) -> None:
+        if self._small and (self._in_small > self._budget // 10 or not self._main):
+            key, size = self._small.popitem(last=False)
+            self._in_small -= size
+            if self._hits[key] > 1:
+                self._hits[key] = 0
+                self._main[key] = size
+                self._in_main += size
+            else:
+                del self._hits[key]
+                self._remember(key, size)
+            return
+        key, size = self._main.popitem(last=False)
+        if self._hits[key] > 0:
+            self._hits[key] -= 1
+            self._main[key] = size
+        else:
+            del self._hits[key]
+            self._in_main -= size
+
+    def _remember(self, key: int, size: int) -> None:
+        self._ghost[key] = size
+        self._in_ghost += size
+        while self._in_ghost > self._budget * 9 // 10 and len(self._ghost) > 1:
+            self._in_ghost -= self._ghost.popitem(last=False)[1]
+
+
+class Gdsf:
+    """Greedy-Dual-Size-Frequency (Cherkasova, 1998): requests per byte, above what went last."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._held: dict[int, tuple[float, int, int]] = {}
+        """Priority, requests, size."""
+        self._order: list[tuple[float, int]] = []
+        """A heap with entries that may be out of date."""
+        self._total = 0
+        self._floor = 0.0
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        if key in self._held:
+            _, uses, size = self._held[key]
+            self._put(key, uses + 1, size)
+            return True
+        if size > self._budget:
+            return False
+        self._put(key, 1, size)
+        self._total += size
+        while self._total > self._budget:
+            priority, oldest = heappop(self._order)
+            if oldest in self._held and self._held[oldest][0] == priority:
+                self._total -= self._held.pop(oldest)[2]
+                self._floor = priority
+        return False
+
+    def holds(self, key: int) -> bool:
+        return key in self._held
+
+    def _put(self, key: int, uses: int, size: int) -> None:
+        priority = self._floor + uses / max(1, size)
+        self._held[key] = (priority, uses, size)
+        heappush(self._order, (priority, key))
+        if len(self._order) > 4 * len(self._held) + 64:
+            self._order = [(held[0], key) for key, held in self._held.items()]
+            heapify(self._order)

@@ -1,0 +1,51 @@
+"""The model's own shadow: what the cache would hold if the model alone decided."""
+
+from itertools import repeat
+
+import numpy as np
+
+from edgeproxy.predict.ledger import Ledger
+from edgeproxy.predict.verdicts import Verdicts
+
+_LOW, _LOWER = 0.985, 0.93
+"""Shares of the budget that are kept when something has to leave: many leave at once, judged at once."""
+_ROWS = 2.0
+"""Verdicts worked out per request, on average, above which more leaves at once: the work is bounded, come what may."""
+
+
+class Shelf:
+    """Implements `Shadow`."""
+
+    def __init__(self, budget: int, ledger: Ledger, verdicts: Verdicts) -> None:
+        self._budget = budget
+        self._ledger = ledger
+        self._verdicts = verdicts
+        self._held: dict[int, int] = {}
+        self._total = 0
+        self._asked = 0
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        self._asked += 1
+        if key in self._held:
+            return True
+        if size <= self._budget:
+            self._held[key] = size
+            self._total += size
+            if self._total > self._budget:
+                self._trim(now)
+        return False
+
+    def holds(self, key: int) -> bool:
+        return key in self._held
+
+    def _trim(self, now: float) -> None:
+        keys = list(self._held)
+        slots = np.fromiter(map(self._ledger.objects.slots.get, keys, repeat(-1)), np.intp, len(keys))
+        worth = np.full(len(keys), -1.0)
+        known = slots >= 0
+        worth[known] = self._verdicts.worths(slots[known], now)
+        low = _LOW if self._verdicts.spent <= _ROWS * self._asked else _LOWER
+        for place in np.argsort(worth, kind="stable").tolist():
+            if self._total <= self._budget * low:
+                break
+            self._total -= self._held.pop(keys[place])

@@ -1,0 +1,85 @@
+"""How much each known object is worth keeping: looked up, and worked out again for many at once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproxy.predict.features import rows
+from edgeproxy.predict.ledger import Ledger
+from edgeproxy.predict.model import Model
+from edgeproxy.predict.table import Slots
+
+_STALE = 900.0
+"""Seconds after which a low verdict is worked out again before it counts."""
+_REFRESHED = 256
+"""Verdicts that are the next to count: the lowest."""
+_ALL_STALE, _SMALL_STALE = 3600.0, 12 * 3600.0
+"""Seconds after which any verdict is worked out again: what was wanted once does not stay for ever. What is small takes
+no room worth the work."""
+Numbers = NDArray[np.float64]
+
+
+class Verdicts:
+    """A verdict is what the model expects a kept byte to save: chances of a request per second of keeping it."""
+
+    def __init__(self, ledger: Ledger, model: Model, request: float) -> None:
+        """A request upstream costs as much as `request` bytes."""
+        self._ledger = ledger
+        self.model = model
+        self._request = request
+        self._chance = np.zeros(0)
+        self._judged = np.zeros(0)
+        self.spent = 0
+        """Verdicts worked out so far."""
+
+    def adopt(self, model: Model) -> None:
+        """Judge by this model from now on."""
+        self.model = model
+        self._judged[:] = -np.inf
+
+    def worths(self, slots: Slots, now: float) -> Numbers:
+        """For each slot, what its verdict makes it worth per byte; where verdicts are old and low, they are renewed."""
+        if not len(slots):
+            return np.zeros(0)
+        self._grow()
+        last = self._ledger.objects.get("last", slots)
+        size = np.maximum(1.0, self._ledger.objects.get("size", slots))
+        patience = np.where(size * 16 < self._request, _SMALL_STALE, _ALL_STALE)
+        judged = self._judged[slots]
+        self._judge(slots[(judged <= last) | (judged < now - patience)], now)
+        weight = 1.0 + self._request / size
+        worth: Numbers = self._chance[slots] * weight
+        low = np.argpartition(worth, _REFRESHED)[:_REFRESHED] if len(slots) > _REFRESHED else np.arange(len(slots))
+        low = low[self._judged[slots[low]] < now - _STALE]
+        self._judge(slots[low], now)
+        worth[low] = self._chance[slots[low]] * weight[low]
+        return worth
+
+    def index(self, slots: Slots, now: float) -> Numbers:
+        """The verdicts themselves, worked out now."""
+        return hit_density(self.model.chances(rows(self._ledger, slots, now)), self.model.horizons)
+
+    def _judge(self, slots: Slots, now: float) -> None:
+        if len(slots):
+            self._chance[slots] = self.index(slots, now)
+            self._judged[slots] = now
+            self.spent += len(slots)
+
+    def _grow(self) -> None:
+        known = len(self._ledger.objects.seen)
+        if known > len(self._chance):
+            more = max(1024, known - len(self._chance), len(self._chance) // 2)
+            self._chance = np.concatenate([self._chance, np.zeros(more)])
+            self._judged = np.concatenate([self._judged, np.full(more, -np.inf)])
+
+
+def hit_density(chances: Numbers, horizons: tuple[float, ...]) -> Numbers:
+    """The best there is of chance to be asked for within a time, over the time it is likely kept until then.
+
+    Between two horizons the chance is taken to rise evenly.
+    """
+    rising = np.maximum.accumulate(chances, axis=1)
+    before = np.concatenate([np.zeros((len(rising), 1)), rising[:, :-1]], axis=1)
+    spans = np.diff(np.array((0.0, *horizons)))
+    kept = np.cumsum(spans * (1.0 - (before + rising) / 2.0), axis=1)
+    best: Numbers = (rising / kept).max(axis=1)
+    return best

@@ -1,0 +1,1 @@
+"""WHAT WOULD HAVE BEEN"""

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgeproxy.cli.main import main
+from edgeproxy.predict.model import Model
+
+
+def test_the_same_seeds_give_the_same_file(tmp_path: Path) -> None:
+    files = [tmp_path / "a.model", tmp_path / "b.model"]
+    for file in files:
+        result = CliRunner().invoke(
+            main, ["train", "--generate", "3", "--services", "30", "--days", "10", "-o", str(file)]
+        )
+        assert result.exit_code == 0, result.output
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert Model.load(files[0].read_bytes()).about["sites"] == ["site 3"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.model", "b.model"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"), [("x", "say 1-4"), ("5-", "say 1-4"), ("9-3", "one to 64"), ("1-100", "one to 64")]
+)
+def test_wrong_seeds_are_told_of(seeds: str, message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["train", "--generate", seeds, "-o", str(tmp_path / "m")])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_too_little_is_an_error(tmp_path: Path) -> None:
+    arguments = ["train", "--generate", "3", "--services", "2", "--days", "6", "-o", str(tmp_path / "m")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "too few" in result.output
+    assert not (tmp_path / "m").exists()
