@@ -16,6 +16,7 @@ from edgeproxy.access.users import Users
 from edgeproxy.admin.app import Operations
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
+from edgeproxy.admin.status import StatusRequests
 from edgeproxy.admin.webhooks import Webhooks
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
@@ -37,8 +38,10 @@ from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.rules import Rule, Rules
+from edgeproxy.cache.savings import Savings
 from edgeproxy.cache.shipments import Shipments
 from edgeproxy.cache.source import UpstreamSource
+from edgeproxy.cache.survey import Survey
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import Uploads
 from edgeproxy.cache.upstreams import Upstreams
@@ -55,6 +58,7 @@ from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.jobs.targets import Target
 from edgeproxy.metrics import AnyGauge, Gauge, Metrics, TargetGauge, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
+from edgeproxy.overview import Overview, Parts
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.registries import TargetConfig, registered_target
 from edgeproxy.remote.measured import MeasuredRanking
@@ -91,6 +95,8 @@ class Daemon:
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
+        self.savings = Savings(self.catalog, traffic, clock)
+        self.survey = Survey(self.catalog, clock, lambda: self.room)
         self.states, self._outbox = TagStates(self.catalog), Outbox(self.catalog)
         backlog = Backlog(self._outbox, clock, random.random)
         self.replication = Replication(self._outbox, backlog, self.states, clock, supervisor.spawn, traffic)
@@ -126,6 +132,7 @@ class Daemon:
         source = UpstreamSource(catalog, tags, listings, self.prefetch, self._removals)
         pulls = [each for each in config.replication if each.source]
         self.pulling.configure([each.pull_policy() for each in pulls], source)
+        self._offline = config.offline
         self._secrets = {each.name: each.notices_secret() for each in pulls}
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, config.tls.identity)
@@ -166,6 +173,9 @@ class Daemon:
         sweep = Sweep(self.store, self.catalog, self.clock)
         return [
             Job("carry over uses", self.accesses.carry_over, every=10.0, delay=10.0),
+            Job("note what was saved", self.savings.carry_over, every=10.0, delay=10.0),
+            Job("forget what was saved", self.savings.forget_old, every=86400.0, delay=60.0),
+            Job("survey", self.survey.step, every=10.0, delay=1.0),
             Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
             Job("users", self._look_at_users, every=5.0, delay=5.0),
@@ -188,6 +198,7 @@ class Daemon:
 
     async def close(self) -> None:
         await self.accesses.carry_over()
+        await self.savings.carry_over()
         await self.store.close()
         await self.catalog.close()
         self._packers.shutdown(wait=False, cancel_futures=True)
@@ -234,7 +245,25 @@ class Daemon:
             lambda image: self.addresses.image(image), lambda *each: self.prefetch(*each), spawn
         )
         sites = SiteRequests(Steering(self.replication, self.pulling, self._outbox, self._registered))
-        return Operations(self.metrics, self.ready, prefetch, sites, Webhooks(self.pulling.told, lambda: self._secrets))
+        webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
+        status = StatusRequests(self._overview().document, self.ready)
+        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status)
+
+    def _overview(self) -> Overview:
+        return Overview(
+            Parts(
+                self.layout.name,
+                self.store,
+                self.flights,
+                self.savings,
+                self.survey,
+                self.replication,
+                room=lambda: self.room,
+                ranking=lambda: self.ranking,
+                offline=lambda: self._offline,
+            ),
+            self.clock,
+        )
 
     def _replication_gauges(self) -> list[AnyGauge]:
         replication = self.replication

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from aiohttp import web
 
 from edgeproxy.admin.guard import Allow, guard, no_pages
+from edgeproxy.admin.page import add_page
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
+from edgeproxy.admin.status import StatusRequests
 from edgeproxy.admin.webhooks import PREFIX, Webhooks
 from edgeproxy.metrics import Metrics
 
@@ -23,6 +25,7 @@ class Operations(NamedTuple):
     prefetch: PrefetchRequests
     sites: SiteRequests
     webhooks: Webhooks
+    status: StatusRequests
 
 
 def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
@@ -44,5 +47,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     app.router.add_get("/metrics", scrape)
     app.router.add_post("/api/v1/prefetch", parts.prefetch.post)
     parts.sites.add_to(app.router)
+    parts.status.add_to(app)
+    add_page(app.router)
     app.router.add_post(f"{PREFIX}{{policy}}", parts.webhooks.post)
     return app

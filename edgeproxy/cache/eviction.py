@@ -48,6 +48,12 @@ def to_evict(held: Sequence[Held], excess: int, worth: Callable[[Held], float]) 
     return chosen
 
 
+def next_to_leave(held: Sequence[Held], count: int, worth: Callable[[Held], float]) -> list[Held]:
+    """Images, and blobs that no image needs, as they would go, each with the bytes it takes alone."""
+    images = _Images(held)
+    return heapq.nsmallest(count, map(images.whole, images.roots()), key=worth)
+
+
 def staying(held: Sequence[Held]) -> int:
     """Bytes of what may not be evicted."""
     return _Images(held).staying()
@@ -149,6 +155,16 @@ class Room:
         within = self.limits.budget - self._staying - self._store.uploads.size()
         evictable = max(0, self._catalog.total() - self._staying)
         return max(0, min(within, free - self.limits.reserve + evictable) - self._promised)
+
+    @property
+    def begins_at(self) -> int:
+        """Bytes of blobs beyond which something leaves."""
+        return int(self.limits.budget * _HIGH)
+
+    def next_to_leave(self, count: int) -> list[Held]:
+        """For a thread: with many blobs it takes its time."""
+        now = self._clock.now()
+        return next_to_leave(self._held(now), count, lambda blob: self._policy.worth(blob, now))
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""

@@ -172,11 +172,21 @@ class MeasuredRanking:
         upstreams = self._by_registry[registry]
         if len(upstreams) == 1:
             return upstreams
-        now = self._asked[registry] = self._clock.now()
-        candidates = [Candidate(each.estimate, each.priority) for each in upstreams]
-        found = rank(candidates, self._leaders.get(registry), now)
+        self._asked[registry] = self._clock.now()
+        found = self._ranked(registry)
         self._lead(registry, found[0])
         return [upstreams[index] for index in found]
+
+    def standings(self) -> list[tuple[str, list[Measured]]]:
+        """Every registry with its upstreams, the best first, while nobody is about to be asked."""
+        return [
+            (registry, [upstreams[index] for index in self._ranked(registry)])
+            for registry, upstreams in self._by_registry.items()
+        ]
+
+    def _ranked(self, registry: str) -> list[int]:
+        candidates = [Candidate(each.estimate, each.priority) for each in self._by_registry[registry]]
+        return rank(candidates, self._leaders.get(registry), self._clock.now())
 
     async def probe(self) -> None:
         """Measure those nobody has asked lately: often where clients are at work, else now and then."""

@@ -1,0 +1,116 @@
+"""The cache as people see it: by repository, and what would leave next. Made behind, while somebody looks."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import nlargest
+
+from edgeproxy.cache.eviction import Room
+from edgeproxy.interfaces import Clock, Held
+from edgeproxy.oci.digest import Digest
+from edgeproxy.store.catalog import Catalog, tag_record
+
+_LARGEST = 12
+_LEAVING = 10
+_LOOKED = 60.0
+"""Seconds for which one look counts as looking."""
+_UNNAMED = "a blob that no image needs"
+
+
+@dataclass
+class Share:
+    """Of one repository. What several show counts for each of them."""
+
+    bytes: int = 0
+    images: int = 0
+    """Tags."""
+    used: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What would leave, by its name; `held` has the bytes that would be free."""
+
+    name: str
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    blobs: int = 0
+    repositories: Sequence[tuple[str, Share]] = ()
+    """The largest first."""
+    others: Share = field(default_factory=Share)
+    """All the rest; `images` is how many repositories these are."""
+    leaving: Sequence[Leaving] = ()
+    """The next first."""
+
+
+class Survey:
+    """Reads the whole catalogue in a thread, so only as often as its job steps and only while somebody looks."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, room: Callable[[], Room]) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._room = room
+        self._found = Found()
+        self._looked = float("-inf")
+
+    def look(self) -> Found:
+        """What was found the last time; the first look finds nothing yet."""
+        self._looked = self._clock.now()
+        return self._found
+
+    async def step(self) -> None:
+        if self._clock.now() - self._looked < _LOOKED:
+            await self.renew()
+
+    async def renew(self) -> None:
+        self._found = await asyncio.to_thread(self._survey)
+
+    def _survey(self) -> Found:
+        held = self._held()
+        shares, names = defaultdict[str, Share](Share), dict[Digest, str]()
+        for key, value in self._catalog.scan("tag/"):
+            repository, _, tag = key.removeprefix("tag/").partition(" ")
+            digest = tag_record(value).descriptor.digest
+            if digest in held:
+                shares[repository].images += 1
+                names.setdefault(digest, f"{repository}:{tag}")
+        self._add_bytes(held, shares, names)
+        largest = nlargest(_LARGEST, shares.items(), key=lambda item: item[1].bytes)
+        rest = [share for name, share in shares.items() if name not in dict(largest)]
+        leaving = [Leaving(names.get(each.digest, _UNNAMED), each) for each in self._room().next_to_leave(_LEAVING)]
+        return Found(len(held), largest, Share(sum(each.bytes for each in rest), len(rest)), leaving)
+
+    def _held(self) -> dict[Digest, Held]:
+        found, after = dict[Digest, Held](), ""
+        while page := self._catalog.all_held(after):
+            found.update((each.digest, each) for each in page)
+            after = page[-1].digest
+        return found
+
+    def _add_bytes(self, held: Mapping[Digest, Held], shares: dict[str, Share], names: dict[Digest, str]) -> None:
+        for key, _ in self._catalog.scan("link/"):
+            _, text, _, repository = key.split("/", 3)
+            blob = held.get(Digest(text))
+            if blob is not None:
+                share = shares[repository]
+                share.bytes += blob.size
+                share.used = max(share.used, blob.used)
+                names.setdefault(blob.digest, f"{repository}@{blob.digest}")
+
+
+def reason(leaving: Held, now: float) -> str:
+    """Why this one, in words."""
+    age = max(0.0, now - leaving.used)
+    ago = (
+        f"{age / 86400:.0f} days"
+        if age >= 2 * 86400
+        else f"{age / 3600:.0f} hours"
+        if age >= 7200
+        else f"{age / 60:.0f} minutes"
+    )
+    times = "once" if leaving.uses == 1 else f"{leaving.uses} times"
+    return f"used {times}, last {ago} ago"
