@@ -4,7 +4,8 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 # The real registry and the real clients that the tests and benchmarks run against.
-PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl openssl apache2-utils docker.io
+PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl openssl apache2-utils docker.io \
+           chromium chromium-driver fonts-dejavu-core
 
 .DEFAULT_GOAL := help
 .PHONY: help setup parts run test check bench

@@ -51,7 +51,7 @@ def to_evict(held: Sequence[Held], excess: int, worth: Callable[[Held], float]) 
 def next_to_leave(held: Sequence[Held], count: int, worth: Callable[[Held], float]) -> list[Held]:
     """Images, and blobs that no image needs, as they would go, each with the bytes it takes alone."""
     images = _Images(held)
-    return heapq.nsmallest(count, map(images.whole, images.roots()), key=worth)
+    return heapq.nsmallest(count, map(images.whole, images.roots()), key=lambda whole: (worth(whole), whole.digest))
 
 
 def staying(held: Sequence[Held]) -> int:

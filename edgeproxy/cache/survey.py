@@ -104,13 +104,12 @@ class Survey:
 
 def reason(leaving: Held, now: float) -> str:
     """Why this one, in words."""
-    age = max(0.0, now - leaving.used)
-    ago = (
-        f"{age / 86400:.0f} days"
-        if age >= 2 * 86400
-        else f"{age / 3600:.0f} hours"
-        if age >= 7200
-        else f"{age / 60:.0f} minutes"
-    )
     times = "once" if leaving.uses == 1 else f"{leaving.uses} times"
-    return f"used {times}, last {ago} ago"
+    return f"used {times}, last {_ago(max(0.0, now - leaving.used))}"
+
+
+def _ago(seconds: float) -> str:
+    for length, word in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {word} ago"
+    return "a moment ago"

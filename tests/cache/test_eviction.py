@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeproxy.cache.eviction import to_evict
+from edgeproxy.cache.eviction import next_to_leave, to_evict
 from edgeproxy.interfaces import Held
 from edgeproxy.oci.digest import Digest
 
@@ -177,3 +177,10 @@ def test_a_ring_of_needs_ends(needs: list[int], pinned: bool) -> None:
     above = blob(INDEXES[0], 1, used=1, needs=[MANIFESTS[0]])
     assert to_evict([*ring, blob(LAYERS[0])], 10, by_use) == [LAYERS[0]]
     assert INDEXES[0] in to_evict([*ring, above], 10, by_use)
+
+
+@given(catalogues())
+def test_what_would_leave_next_is_what_leaves_first(held: list[Held]) -> None:
+    coming = next_to_leave(held, 3, by_use)
+    assert [each.digest for each in coming[:1]] == to_evict(held, 1, by_use)[:1]
+    assert all(not each.pinned for each in coming)

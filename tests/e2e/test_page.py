@@ -67,8 +67,9 @@ async def test_the_figures_follow_what_clients_pull(
     before = page.text("#bytes")
     await pull(proxy, "team/docker:1.0", tmp_path / "second")
     await wait_until(lambda: page.text("#bytes") != before, "more of the bytes are hits")
-    assert page.count("#recent .bar") >= 1
-    assert page.count("#days .fill-here") == 1
+    for plot, bars in (("#recent", 120), ("#days", 31)):
+        assert page.count(f"{plot} .bar") == bars
+        assert page.count(f'{plot} .fill-here:not([height="0"])') >= 1
     assert page.count("#upstreams .spark path") == 1
     assert page.count("#evictions li:not(.none)") >= 1
     assert page.hosts() == {urlsplit(proxy.admin).netloc}

@@ -80,8 +80,11 @@ function upstream(each, now) {
 }
 
 function drawUpstreams({ upstreams, now }) {
-  const made = upstreams.map((each) => upstream(each, now));
-  list("upstreams", made.map(({ item }) => item), "None asked yet.");
+  const known = upstreams.filter((each) => each.latencies.length || each.failures || each.rests_until);
+  const made = known.map((each) => upstream(each, now));
+  const others = upstreams.filter((each) => !known.includes(each)).map((each) => each.name);
+  const quiet = make("li", { text: `not asked yet: ${others.join(", ")}`, kind: "about" });
+  list("upstreams", [...made.map(({ item }) => item), ...(others.length ? [quiet] : [])], "There are none.");
   for (const { spark, latencies } of made) plots.sparkline(spark, latencies);
 }
 

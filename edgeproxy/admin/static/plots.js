@@ -50,7 +50,15 @@ function bars(plot, items, most, titles) {
   return step;
 }
 
-export function recent(place, minutes) {
+// As many as there will be, so that a bar is as wide on the first day as on the last.
+function padded(items, count, earlier) {
+  const missing = Math.max(0, count - items.length);
+  const empty = { requests: 0, hits: 0, served: 0, fetched: 0 };
+  return [...Array.from({ length: missing }, (_, place) => ({ ...empty, ...earlier(items[0], missing - place) })), ...items];
+}
+
+export function recent(place, known) {
+  const minutes = padded(known, 120, (first, back) => ({ time: first.time - 60 * back }));
   const plot = canvas(place, "Bytes a minute from here and from upstream, and the share of hits");
   const { svg, height } = plot;
   const most = ceiling(Math.max(...minutes.map((each) => Math.max(each.served, each.fetched)), 1000));
@@ -61,7 +69,7 @@ export function recent(place, minutes) {
   minutes.forEach(({ requests, hits }, index) => {
     if (requests) {
       const y = TOP + (1 - hits / requests) * (height - TOP - BOTTOM);
-      path += `${drawing ? "L" : "M"}${(LEFT + (index + 0.5) * step).toFixed(1)},${y.toFixed(1)}`;
+      path += `${drawing ? "L" : "M"}${(LEFT + (index + 0.5) * step).toFixed(1)},${y.toFixed(1)}h0.01`;
     }
     drawing = requests > 0;
   });
@@ -73,7 +81,8 @@ export function recent(place, minutes) {
   plot.show();
 }
 
-export function days(place, items) {
+export function days(place, known) {
+  const items = padded(known, 31, (first, back) => ({ day: new Date(Date.parse(first.day) - 86400000 * back).toISOString().slice(0, 10) }));
   const plot = canvas(place, "Bytes saved and fetched, day by day");
   const most = ceiling(Math.max(...items.map((each) => Math.max(each.served, each.fetched)), 1000));
   scale(plot, most, false);
