@@ -19,6 +19,11 @@ class Browser:
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
+    def _log(self, of: str) -> list[dict[str, str]]:
+        """What has been logged since the last time."""
+        entries: list[dict[str, str]] = self.driver.get_log(of)  # type: ignore[no-untyped-call]
+        return entries
+
     def resize(self, width: int, height: int) -> None:
         """The page itself, without what a window has around it."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -45,13 +50,13 @@ class Browser:
 
     def hosts(self) -> set[str]:
         """Whom pages asked for anything since this was asked the last time."""
-        entries = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        entries = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
         urls = [each["params"]["request"]["url"] for each in entries if each["method"] == "Network.requestWillBeSent"]
         return {urlsplit(url).netloc for url in urls if not url.startswith("data:")}
 
     def complaints(self) -> list[str]:
         """What the console says of errors, and of what a policy forbids."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+        return [entry["message"] for entry in self._log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
 @contextmanager
