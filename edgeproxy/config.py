@@ -20,6 +20,7 @@ from pydantic import (
 
 from edgeproxy.access.users import UsersInvalid, read_users
 from edgeproxy.access.verifier import KeysInvalid, read_certificates, read_key_set
+from edgeproxy.learning import LearnConfig
 from edgeproxy.lines import line_of
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
@@ -102,6 +103,7 @@ class Config(Section):
     limits: LimitsConfig = LimitsConfig()
     target: tuple[TargetConfig, ...] = ()
     replication: tuple[ReplicationConfig, ...] = ()
+    learn: LearnConfig = LearnConfig()
 
     @field_validator("log_level")
     @classmethod

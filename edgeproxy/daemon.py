@@ -14,6 +14,7 @@ from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
 from edgeproxy.admin.app import Operations
+from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.status import StatusRequests
@@ -56,10 +57,10 @@ from edgeproxy.jobs.steering import Document, Steering, registered
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
 from edgeproxy.jobs.targets import Target
+from edgeproxy.judgement import Judgement
 from edgeproxy.metrics import AnyGauge, Gauge, Metrics, TargetGauge, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
 from edgeproxy.overview import Overview, Parts
-from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.registries import TargetConfig, registered_target
 from edgeproxy.remote.measured import MeasuredRanking
 from edgeproxy.remote.registry import Registry
@@ -86,17 +87,17 @@ class Daemon:
         self._supervisor = supervisor
         self._session = session
         self._traffic = traffic
-        self._policy = FixedPolicy()
         self.clock = clock = SystemClock()
         self.layout = Layout(config.data)
         self.catalog = Catalog(self.layout.catalog, clock)
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
+        self.judgement = Judgement(config.learn, self.store, assembly.limits(config, self.store).budget, clock)
         self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
         self.accesses = Accesses(self.catalog, clock)
         self.savings = Savings(self.catalog, traffic, clock)
-        self.survey = Survey(self.catalog, clock, lambda: self.room)
+        self.survey = Survey(self.catalog, clock, lambda: self.room, self.judgement.judging)
         self.states, self._outbox = TagStates(self.catalog), Outbox(self.catalog)
         backlog = Backlog(self._outbox, clock, random.random)
         self.replication = Replication(self._outbox, backlog, self.states, clock, supervisor.spawn, traffic)
@@ -108,7 +109,8 @@ class Daemon:
         """Build what the configuration decides; requests under way end with what they began with."""
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = assembly.limits(config, self.store)
-        room = Room(limits, self.store, catalog, self._policy, clock, spawn, self._traffic)
+        policy, judging, notes = self.judgement.policy, self.judgement.judging, self.judgement.notes
+        room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, judging)
         registries = assembly.registries(config, self._session, self.layout.name)
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
@@ -116,7 +118,8 @@ class Daemon:
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale, rule.pushed_for) for rule in config.rule])
         patience, self._rules = config.timeout.answer, rules
-        tags = Tags(catalog, upstreams, rules, self._policy, clock, spawn, patience, self.flights, fetch)
+        tell = notes.add if notes else lambda checked: None
+        tags = Tags(catalog, upstreams, rules, policy, clock, spawn, patience, self.flights, fetch, tell)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)
         addresses = assembly.addresses(config)
@@ -135,7 +138,7 @@ class Daemon:
         self._offline = config.offline
         self._secrets = {each.name: each.notices_secret() for each in pulls}
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
-        self.service = Service(pull, push, tokens, challenges, config.tls.identity)
+        self.service = Service(pull, push, tokens, challenges, notes, config.tls.identity)
         self.room, self.addresses = room, addresses
 
     def _push(self, config: Config, library: Library, room: Room) -> Push:
@@ -183,6 +186,7 @@ class Daemon:
             Job("replicate", self.replication.step, every=1.0, delay=1.0),
             Job("let go", lambda: self._removals.let_go(self._rules), every=60.0, delay=10.0),
             Job("pull", self.pulling.step, every=5.0, delay=1.0),
+            *self.judgement.jobs(),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
             Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
         ]
@@ -199,6 +203,7 @@ class Daemon:
     async def close(self) -> None:
         await self.accesses.carry_over()
         await self.savings.carry_over()
+        await self.judgement.close()
         await self.store.close()
         await self.catalog.close()
         self._packers.shutdown(wait=False, cancel_futures=True)
@@ -247,7 +252,8 @@ class Daemon:
         sites = SiteRequests(Steering(self.replication, self.pulling, self._outbox, self._registered))
         webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
         status = StatusRequests(self._overview().document, self.ready)
-        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status)
+        model = ModelRequests(self.judgement.document, self.judgement.explain)
+        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status, model)
 
     def _overview(self) -> Overview:
         return Overview(
@@ -258,6 +264,7 @@ class Daemon:
                 self.savings,
                 self.survey,
                 self.replication,
+                self.judgement,
                 room=lambda: self.room,
                 ranking=lambda: self.ranking,
                 offline=lambda: self._offline,
@@ -289,6 +296,7 @@ class Daemon:
     def _gauges(self) -> list[AnyGauge]:
         return [
             *self._replication_gauges(),
+            *self.judgement.gauges(),
             Gauge("edgeproxy_flights", "Downloads under way.", lambda: len(self.flights)),
             Gauge("edgeproxy_uploads", "Uploads that are open.", lambda: len(self.store.uploads)),
             Gauge("edgeproxy_cache_bytes", "Bytes of blobs held.", self.catalog.total),

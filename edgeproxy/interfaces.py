@@ -371,14 +371,23 @@ Happening = Access | Contents | Checked
 
 
 class Policy(Protocol):
-    """Judges; pure: neither I/O nor a clock."""
+    """Judges; pure: neither I/O nor a clock. One thread at a time."""
+
+    @property
+    def singly(self) -> bool:
+        """Whether blobs leave one by one; else whole images do."""
+        ...
+
+    def observe(self, happening: Happening) -> None:
+        """Told of all that is recorded, in the order of time."""
+        ...
 
     def ttl(self, tag: Tag, now: float) -> float:
         """Seconds for which a tag just checked is fresh."""
         ...
 
-    def worth(self, held: Held, now: float) -> float:
-        """The higher, the longer it stays; `held` may stand for a whole image."""
+    def worths(self, held: Sequence[Held], now: float) -> Sequence[float]:
+        """The higher, the longer each stays; one may stand for a whole image."""
         ...
 
 

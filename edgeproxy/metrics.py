@@ -89,6 +89,14 @@ class TargetGauge:
     name: str
     help: str
     read: Callable[[], Iterable[tuple[str, float]]]
+    label: str = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyGauge(TargetGauge):
+    """A number of every policy of eviction, by its name."""
+
+    label: str = "policy"
 
 
 AnyGauge = Gauge | UpstreamGauge | TargetGauge
@@ -178,7 +186,7 @@ def _gauge(gauge: AnyGauge) -> Metric:
     if isinstance(gauge, Gauge):
         return GaugeMetricFamily(gauge.name, gauge.help, value=gauge.read())
     if isinstance(gauge, TargetGauge):
-        family = GaugeMetricFamily(gauge.name, gauge.help, labels=["target"])
+        family = GaugeMetricFamily(gauge.name, gauge.help, labels=[gauge.label])
         for target, number in gauge.read():
             family.add_metric([target], number)
         return family

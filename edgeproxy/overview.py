@@ -10,6 +10,7 @@ from edgeproxy.cache.savings import Figures, Savings
 from edgeproxy.cache.survey import Survey, reason
 from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.replicate import Replication
+from edgeproxy.judgement import Judgement
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.store.disk import DiskStore
 
@@ -25,6 +26,7 @@ class Parts(NamedTuple):
     savings: Savings
     survey: Survey
     replication: Replication
+    judgement: Judgement
     room: Callable[[], Room]
     ranking: Callable[[], MeasuredRanking]
     offline: Callable[[], bool]
@@ -61,6 +63,7 @@ class Overview:
             "upstreams": self.upstreams(),
             **self._survey(now),
             "replication": self._replication(),
+            "model": parts.judgement.document(),
         }
 
     def upstreams(self) -> list[Document]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from edgeproxy.admin.guard import Allow, guard, no_pages
+from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.page import add_page
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
@@ -26,6 +27,7 @@ class Operations(NamedTuple):
     sites: SiteRequests
     webhooks: Webhooks
     status: StatusRequests
+    model: ModelRequests
 
 
 def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
@@ -48,6 +50,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     app.router.add_post("/api/v1/prefetch", parts.prefetch.post)
     parts.sites.add_to(app.router)
     parts.status.add_to(app)
+    parts.model.add_to(app.router)
     add_page(app.router)
     app.router.add_post(f"{PREFIX}{{policy}}", parts.webhooks.post)
     return app

@@ -19,6 +19,7 @@ from edgeproxy.api.receive import Incoming
 from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.api.token import TokenEndpoint
+from edgeproxy.cache.notes import Note, Notes
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import Forbidden, Refusal, RouteUnknown, Unauthorized
 from edgeproxy.oci.passage import passed
@@ -38,6 +39,8 @@ class Service(NamedTuple):
     push: Push
     tokens: TokenEndpoint | None
     challenges: Challenges
+    notes: Notes | None = None
+    """Where answers are noted to be learned from, if they are."""
     identity: By = "subject"
     """The name that counts in a client's certificate."""
 
@@ -82,7 +85,7 @@ class PullServer(web.Server):
         began = time.monotonic()
         service = self.service
         reply = await self._reply(request, service)
-        self.count(reply, time.monotonic() - began)
+        self.count(reply, time.monotonic() - began, time.time(), request.remote or "")
         try:
             return await send(request, reply, service.pull.past_disk)
         except BrokenOff as error:
@@ -129,11 +132,13 @@ class PullServer(web.Server):
             self._traffic.refused[refusal.reason] += 1
             log.info("refused to %s: %s %s: %s", request.remote, request.method, written(request), refusal.message)
 
-    def count(self, reply: Reply, seconds: float) -> None:
+    def count(self, reply: Reply, seconds: float, now: float = 0.0, address: str = "") -> None:
         about = (reply.registry, reply.kind, reply.outcome)
         self._traffic.requests[about] += 1
         self._traffic.sent[about] += reply.span.length
         self._traffic.began(reply.outcome, seconds)
+        if reply.asked is not None and self.service.notes is not None:
+            self.service.notes.add(Note(now, address, reply.asked, reply.outcome, reply.span.length, seconds))
 
     def refuse(self, refusal: Refusal) -> Reply:
         self._traffic.errors[refusal.code] += 1

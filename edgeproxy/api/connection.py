@@ -71,7 +71,7 @@ class Server(front.Server, Protocol):
 class Connection(RequestHandler):
     """aiohttp's connection, with hits answered at the front and errors in the specification's words."""
 
-    __slots__ = ("_address", "_front", "_server", "_socket", "client", "gone", "presented")
+    __slots__ = ("_front", "_server", "_socket", "address", "client", "gone", "presented")
 
     def __init__(self, manager: web.Server, server: Server, **settings: Any) -> None:
         super().__init__(manager, **settings)
@@ -79,7 +79,7 @@ class Connection(RequestHandler):
         self._front = Front(self._parser, self, server, server.limits.header)
         self._parser = self._front  # type: ignore[assignment]
         self._socket = -1
-        self._address = ""
+        self.address = ""
         self.client: Client | None = None
         self.presented = ""
         """The name that the client has proven by a certificate."""
@@ -115,13 +115,13 @@ class Connection(RequestHandler):
             self.client = self._server.clients.enter(address)
         except Refusal as refusal:
             return self._server.refuse(refusal)
-        self._address = address
+        self.address = address
         return None
 
     def leave(self) -> None:
-        if self._address:
-            self._server.clients.leave(self._address)
-            self._address = ""
+        if self.address:
+            self._server.clients.leave(self.address)
+            self.address = ""
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.leave()

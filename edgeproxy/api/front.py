@@ -24,6 +24,7 @@ from edgeproxy.oci.errors import FieldsTooLarge, Refusal, RequestInvalid, Target
 class Connection(Protocol):
     """The connection that a front stands on."""
 
+    address: str
     client: Client | None
     """Whose requests are counted; `None` where nobody's are."""
 
@@ -50,7 +51,7 @@ class Server(Protocol):
         """Seconds, exact to the second: cheaper than to ask for the time."""
         ...
 
-    def count(self, reply: Reply, seconds: float) -> None: ...
+    def count(self, reply: Reply, seconds: float, now: float, address: str) -> None: ...
 
 
 class Unreadable(HttpProcessingError):
@@ -155,7 +156,7 @@ class Front:
         assert isinstance(reply.body, InMemory)
         head = fields.head(reply.status, reply.about, reply.came_by, now)
         self._connection.write_at_once(head, reply.body.body[reply.span.start : reply.span.stop])
-        self._server.count(reply, 0.0)
+        self._server.count(reply, 0.0, now, self._connection.address)
         return True
 
 

@@ -10,6 +10,7 @@ from edgeproxy.api.address import Ask, Catalogue, Content, NewUpload, Referrers,
 from edgeproxy.api.ranges import parse_range
 from edgeproxy.cache.answers import Answer, Outcome
 from edgeproxy.cache.flights import Boarding
+from edgeproxy.cache.notes import Asked
 from edgeproxy.interfaces import Content as Body
 from edgeproxy.interfaces import InMemory, Span
 from edgeproxy.oci.errors import Refusal, document
@@ -30,12 +31,15 @@ class Reply:
     registry: str
     kind: str
     outcome: str
+    asked: Asked | None = None
+    """For the access record, where it was about content."""
 
 
 def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str], head_only: bool) -> Reply:
     """Conditions first, then ranges (RFC 9110, section 13.2.2). Raises `RangeInvalid`."""
     descriptor, outcome = answer.descriptor, answer.outcome
-    about = (ask.reference.repository.registry, ask.kind, outcome.word)
+    asked = Asked(head_only, ask.kind, ask.reference, descriptor)
+    about = (ask.reference.repository.registry, ask.kind, outcome.word, asked)
     if matches(joined(headers, "If-None-Match"), descriptor.digest):
         kept = tuple(
             field for field in fields.of_content(descriptor, ask.namespace, None) if field[0] not in _OF_A_BODY
@@ -95,7 +99,8 @@ def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool, ways:
     came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog", "token", "uploads")) + ways
     length = ("Content-Length", str(len(body)))
     span = Span(0, 0 if head_only else len(body))
-    return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error")
+    asked = Asked(head_only, ask.kind, ask.reference, None) if isinstance(ask, Content) else None
+    return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error", asked)
 
 
 def _about(ask: Ask | None) -> tuple[str, str]:

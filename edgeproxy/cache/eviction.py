@@ -9,8 +9,10 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.interfaces import Clock, Held, Policy, StoreFull
@@ -19,6 +21,7 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore
 from edgeproxy.store.pushed import Pushed
+from edgeproxy.store.threads import in_thread
 
 log = logging.getLogger(__name__)
 _HIGH, _LOW = 0.97, 0.90
@@ -29,14 +32,18 @@ _PARTIALS_KEPT = 7 * 86400.0
 """Seconds for which the beginning of a broken download is worth its disk space."""
 
 
-def to_evict(held: Sequence[Held], excess: int, worth: Callable[[Held], float]) -> list[Digest]:
+Worths = Callable[[Sequence[Held]], Sequence[float]]
+"""What each of them is worth, judged together: the higher, the longer it stays."""
+
+
+def to_evict(held: Sequence[Held], excess: int, worths: Worths) -> list[Digest]:
     """The digests to delete so that at least `excess` bytes are freed, least worth first; fewer if all else is pinned.
 
     Candidates are images, that is manifests no other held manifest needs, and blobs no held manifest needs. With an
     image go all of its parts that nothing kept needs.
     """
     images = _Images(held)
-    candidates = [(worth(images.whole(root)), root) for root in images.roots()]
+    candidates = _ranked(list(map(images.whole, images.roots())), worths)
     heapq.heapify(candidates)
     chosen: list[Digest] = []
     freed = 0
@@ -48,10 +55,28 @@ def to_evict(held: Sequence[Held], excess: int, worth: Callable[[Held], float]) 
     return chosen
 
 
-def next_to_leave(held: Sequence[Held], count: int, worth: Callable[[Held], float]) -> list[Held]:
-    """Images, and blobs that no image needs, as they would go, each with the bytes it takes alone."""
+def to_evict_singly(held: Sequence[Held], excess: int, worths: Worths) -> list[Digest]:
+    """As `to_evict`, each blob by itself: an image that stays may lack parts that are not worth their room."""
+    images, sizes = _Images(held), {blob.digest: blob.size for blob in held}
+    candidates = _ranked(images.unprotected(), worths)
+    heapq.heapify(candidates)
+    chosen, freed = list[Digest](), 0
+    while freed < excess and candidates:
+        chosen.append(heapq.heappop(candidates)[1])
+        freed += sizes[chosen[-1]]
+    return chosen
+
+
+def next_to_leave(held: Sequence[Held], count: int, worths: Worths, *, singly: bool = False) -> list[Held]:
+    """What would go, in its order: images, and blobs that no image needs, each with the bytes it takes alone."""
     images = _Images(held)
-    return heapq.nsmallest(count, map(images.whole, images.roots()), key=lambda whole: (worth(whole), whole.digest))
+    candidates = images.unprotected() if singly else list(map(images.whole, images.roots()))
+    by_digest = {each.digest: each for each in candidates}
+    return [by_digest[digest] for _, digest in heapq.nsmallest(count, _ranked(candidates, worths))]
+
+
+def _ranked(candidates: Sequence[Held], worths: Worths) -> list[tuple[float, Digest]]:
+    return [(worth, each.digest) for worth, each in zip(worths(candidates), candidates, strict=True)]
 
 
 def staying(held: Sequence[Held]) -> int:
@@ -72,6 +97,9 @@ class _Images:
 
     def roots(self) -> Iterator[Digest]:
         return (digest for digest in self.held if not self._needed_by[digest] and digest not in self._protected)
+
+    def unprotected(self) -> list[Held]:
+        return [blob for blob in self.held.values() if blob.digest not in self._protected]
 
     def whole(self, root: Digest) -> Held:
         """The image as one: what it takes alone, and when any of its manifests was used last."""
@@ -125,7 +153,10 @@ class Room:
         clock: Clock,
         spawn: Spawn,
         traffic: Traffic,
+        judging: Executor | None = None,
     ) -> None:
+        """`judging`: the one thread that the policy is asked in."""
+        self._judging = judging
         self.limits = limits
         self._store = store
         self._catalog = catalog
@@ -162,9 +193,9 @@ class Room:
         return int(self.limits.budget * _HIGH)
 
     def next_to_leave(self, count: int) -> list[Held]:
-        """For a thread: with many blobs it takes its time."""
-        now = self._clock.now()
-        return next_to_leave(self._held(now), count, lambda blob: self._policy.worth(blob, now))
+        """For the policy's thread: with many blobs it takes its time."""
+        now, policy = self._clock.now(), self._policy
+        return next_to_leave(self._held(now), count, lambda held: policy.worths(held, now), singly=policy.singly)
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
@@ -224,7 +255,7 @@ class Room:
         freed = await self._store.drop_idle_partials(excess)
         if freed >= excess:
             return freed
-        chosen, unlinked = await asyncio.to_thread(self._choose, excess - freed)
+        chosen, unlinked = await in_thread(self._judging, partial(self._choose, excess - freed))
         freed += await self._store.delete(chosen)
         await self._catalog.forget_links(unlinked)
         self._traffic.evictions += len(chosen)
@@ -236,7 +267,8 @@ class Room:
         """What to delete, and which links go with it: those of what leaves, and of what only that needed."""
         now = self._clock.now()
         held = self._held(now)
-        chosen = to_evict(held, excess, lambda blob: self._policy.worth(blob, now))
+        choose = to_evict_singly if self._policy.singly else to_evict
+        chosen = choose(held, excess, lambda some: self._policy.worths(some, now))
         leaving = set(chosen)
         needed = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
         return chosen, {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - needed

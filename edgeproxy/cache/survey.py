@@ -1,8 +1,8 @@
 """The cache as people see it: by repository, and what would leave next. Made behind, while somebody looks."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from heapq import nlargest
 
@@ -10,6 +10,7 @@ from edgeproxy.cache.eviction import Room
 from edgeproxy.interfaces import Clock, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.store.catalog import Catalog, tag_record
+from edgeproxy.store.threads import in_thread
 
 _LARGEST = 12
 _LEAVING = 10
@@ -50,7 +51,11 @@ class Found:
 class Survey:
     """Reads the whole catalogue in a thread, so only as often as its job steps and only while somebody looks."""
 
-    def __init__(self, catalog: Catalog, clock: Clock, room: Callable[[], Room]) -> None:
+    def __init__(
+        self, catalog: Catalog, clock: Clock, room: Callable[[], Room], judging: Executor | None = None
+    ) -> None:
+        """`judging`: the one thread that the policy is asked in."""
+        self._judging = judging
         self._catalog = catalog
         self._clock = clock
         self._room = room
@@ -67,7 +72,7 @@ class Survey:
             await self.renew()
 
     async def renew(self) -> None:
-        self._found = await asyncio.to_thread(self._survey)
+        self._found = await in_thread(self._judging, self._survey)
 
     def _survey(self) -> Found:
         held = self._held()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from math import floor
@@ -13,7 +14,7 @@ from edgeproxy.cache.flights import Flights, Spawn
 from edgeproxy.cache.questions import Questions
 from edgeproxy.cache.rules import Rules
 from edgeproxy.cache.upstreams import Upstreams
-from edgeproxy.interfaces import Clock, Policy
+from edgeproxy.interfaces import Checked, Clock, Policy
 from edgeproxy.oci.errors import ManifestUnknown, Refusal, TooManyRequests, UpstreamTimeout
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
@@ -53,8 +54,10 @@ class Tags:
         patience: float,
         flights: Flights,
         fetch: Fetch,
+        tell: Callable[[Checked], None] = lambda checked: None,
     ) -> None:
-        """`patience` in seconds, as for `Flights`."""
+        """`patience` in seconds, as for `Flights`; `tell` is told whenever upstream was asked."""
+        self._tell = tell
         self._catalog = catalog
         self._upstreams = upstreams
         self._rules = rules
@@ -152,8 +155,11 @@ class Tags:
             descriptor = await self._newest(tag)
         except Refusal as refusal:
             self._note(tag, refusal)
+            if isinstance(refusal, ManifestUnknown):
+                self._tell(Checked(self._clock.now(), tag, None))
             raise
         self._troubles.pop(tag, None)
+        self._tell(Checked(self._clock.now(), tag, descriptor))
         return descriptor
 
     async def _newest(self, tag: Tag) -> Descriptor:

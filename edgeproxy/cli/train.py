@@ -1,26 +1,40 @@
 """edgeproxy train"""
 
+import os
+from functools import partial
 from pathlib import Path
 
 import click
 
 from edgeproxy.predict.train import Lesson, TooLittle, learn
 from edgeproxy.replay.site import Site
+from edgeproxy.store import record
 
 
 @click.command()
-@click.option("--generate", "seeds", metavar="SEEDS", required=True, help="Made-up sites to learn from: 1-4 or 1,5,9.")
-@click.option("--days", type=click.FloatRange(6.0, 366.0), default=28.0, show_default=True, help="Of each site.")
-@click.option("--services", type=click.IntRange(1, 10000), default=600, show_default=True, help="Of each site.")
+@click.argument("records", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--generate", "seeds", metavar="SEEDS", help="Made-up sites to learn from, too: 1-4 or 1,5,9.")
+@click.option(
+    "--days", type=click.FloatRange(6.0, 366.0), default=28.0, show_default=True, help="Of each made-up site."
+)
+@click.option("--services", type=click.IntRange(1, 10000), default=600, show_default=True, help="Of each made-up site.")
+@click.option("--nice", type=click.IntRange(0, 19), default=0, help="Leave the processor to others.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The model's file."
 )
-def train(seeds: str, days: float, services: int, output: Path) -> None:
-    """Fit a model of what is asked for again. The same seeds give the same file, bit for bit."""
-    lessons = [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in _numbers(seeds)]
+def train(records: tuple[Path, ...], seeds: str | None, days: float, services: int, nice: int, output: Path) -> None:
+    """Fit a model of what is asked for again, to access RECORDS: DIR/record of a data directory, or exported files.
+
+    The same records and seeds give the same file, bit for bit.
+    """
+    if not records and not seeds:
+        raise click.UsageError("name an access record, as in /var/lib/edgeproxy/record, or use --generate")
+    os.nice(nice)
+    lessons = [Lesson(str(path), partial(record.read, [path])) for path in records]
+    lessons += [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in _numbers(seeds or "")]
     try:
         model = learn(lessons)
-    except TooLittle as error:
+    except (TooLittle, ValueError) as error:
         raise click.ClickException(str(error)) from error
     aside = output.with_name(f".{output.name}.new")
     aside.write_bytes(model.dump())
@@ -33,13 +47,13 @@ def train(seeds: str, days: float, services: int, output: Path) -> None:
 def _numbers(text: str) -> list[int]:
     """Raises a usage error, which is exit code 2."""
     found: list[int] = []
-    for part in text.split(","):
+    for part in filter(None, text.split(",")):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise click.BadParameter(
                 f"{part!r} is no number and no range of numbers: say 1-4 or 1,5,9", param_hint="--generate"
             )
         found += range(int(first), int(last or first) + 1)
-    if not 1 <= len(found) <= 64:
+    if text and not 1 <= len(found) <= 64:
         raise click.BadParameter("one to 64 sites", param_hint="--generate")
     return found

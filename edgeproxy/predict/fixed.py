@@ -1,8 +1,9 @@
 """The policy that needs no model."""
 
 import math
+from collections.abc import Sequence
 
-from edgeproxy.interfaces import Held
+from edgeproxy.interfaces import Happening, Held
 from edgeproxy.oci.reference import Tag
 
 _FRESH = 300.0
@@ -16,8 +17,16 @@ _IN_USE = 600.0
 class FixedPolicy:
     """Implements `interfaces.Policy` from size, frequency and age, in the manner of Greedy-Dual-Size-Frequency."""
 
+    singly = False
+
+    def observe(self, happening: Happening) -> None:
+        pass
+
     def ttl(self, tag: Tag, now: float) -> float:
         return _FRESH
+
+    def worths(self, held: Sequence[Held], now: float) -> Sequence[float]:
+        return [self.worth(each, now) for each in held]
 
     def worth(self, held: Held, now: float) -> float:
         """Uses, halved for every week without one, per byte to the power of `_SIZE_WEIGHT`.

@@ -108,9 +108,10 @@ class LearnedPolicy:
     def ttl(self, tag: Tag, now: float) -> float:
         return self._fixed.ttl(tag, now)
 
-    def worth(self, held: Held, now: float) -> float:
-        """As `worths`, of one."""
-        return self.worths([held], now)[0]
+    @property
+    def singly(self) -> bool:
+        """Before anything was observed all is as without a model."""
+        return self._council.observed
 
     def worths(self, held: Sequence[Held], now: float) -> list[float]:
         """For each blob by itself, how much it is worth per byte: the lowest goes first. Of some thousands at once.

@@ -8,8 +8,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_thread(threads: Executor, act: Callable[[], T]) -> T:
-    """Run `act` in one of `threads`.
+async def in_thread(threads: Executor | None, act: Callable[[], T]) -> T:
+    """Run `act` in one of `threads`, or of the event loop's.
 
     A thread cannot be cancelled: a task that is cancelled meanwhile waits for it to end, so that no file is closed and
     no row changed under its hands.

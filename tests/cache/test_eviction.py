@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeproxy.cache.eviction import next_to_leave, to_evict
+from edgeproxy.cache.eviction import next_to_leave, to_evict, to_evict_singly
 from edgeproxy.interfaces import Held
 from edgeproxy.oci.digest import Digest
 
@@ -19,8 +19,8 @@ def blob(digest: Digest, size: int = 10, used: float = 0.0, needs: Sequence[Dige
     return Held(digest, size, 0.0, used, pinned=pinned, needs=tuple(needs))
 
 
-def by_use(held: Held) -> float:
-    return held.used
+def by_use(held: Sequence[Held]) -> list[float]:
+    return [each.used for each in held]
 
 
 @st.composite
@@ -140,15 +140,15 @@ def test_an_image_is_judged_by_the_most_used_of_its_manifests() -> None:
     index = blob(INDEXES[0], 1, needs=[MANIFESTS[0]])
     manifest = replace(blob(MANIFESTS[0], 1, needs=[LAYERS[0]]), uses=9)
     held = [index, manifest, blob(LAYERS[0]), replace(blob(LAYERS[1]), uses=5)]
-    assert to_evict(held, 1, lambda each: each.uses) == [LAYERS[1]]
+    assert to_evict(held, 1, lambda held: [each.uses for each in held]) == [LAYERS[1]]
 
 
 def test_an_image_is_judged_by_what_it_takes_alone() -> None:
     seen: dict[Digest, Held] = {}
 
-    def remember(held: Held) -> float:
-        seen[held.digest] = held
-        return 0.0
+    def remember(held: Sequence[Held]) -> list[float]:
+        seen.update((each.digest, each) for each in held)
+        return [0.0] * len(held)
 
     images = [blob(MANIFESTS[0], 1, needs=LAYERS[:2]), blob(MANIFESTS[1], 2, needs=LAYERS[1:3])]
     to_evict([*images, *map(blob, LAYERS[:3])], 1, remember)
@@ -184,3 +184,16 @@ def test_what_would_leave_next_is_what_leaves_first(held: list[Held]) -> None:
     coming = next_to_leave(held, 3, by_use)
     assert [each.digest for each in coming[:1]] == to_evict(held, 1, by_use)[:1]
     assert all(not each.pinned for each in coming)
+
+
+@given(catalogues(), st.integers(1, 200))
+def test_singly_what_is_pinned_and_what_that_needs_stays(held: list[Held], excess: int) -> None:
+    chosen = to_evict_singly(held, excess, by_use)
+    staying = closure(held, [each.digest for each in held if each.pinned])
+    sizes = {each.digest: each.size for each in held}
+    assert not staying & set(chosen)
+    assert sum(map(sizes.__getitem__, chosen)) >= min(
+        excess, sum(sizes.values()) - sum(map(sizes.__getitem__, staying))
+    )
+    used = [each.used for digest in chosen for each in held if each.digest == digest]
+    assert used == sorted(used)

@@ -139,7 +139,7 @@ def test_what_was_stored_after_all_that_was_observed_stays() -> None:
 def test_before_anything_was_observed_the_fixed_policy_judges() -> None:
     held = Held(blob(1), 1000, NOW, NOW, 3)
     policy = LearnedPolicy(FixedPolicy(), WRONG, BUDGET)
-    assert policy.worth(held, NOW + 5000) == FixedPolicy().worth(held, NOW + 5000)
+    assert policy.worths([held], NOW + 5000) == [FixedPolicy().worth(held, NOW + 5000)]
     assert policy.ttl(Tag(REPOSITORY, "1.0"), NOW) == FixedPolicy().ttl(Tag(REPOSITORY, "1.0"), NOW)
 
 
