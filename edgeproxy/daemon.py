@@ -118,7 +118,7 @@ class Daemon:
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale, rule.pushed_for) for rule in config.rule])
         patience, self._rules = config.timeout.answer, rules
-        tell = notes.add if notes else lambda checked: None
+        tell = notes.checked if notes else lambda checked: None
         tags = Tags(catalog, upstreams, rules, policy, clock, spawn, patience, self.flights, fetch, tell)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         listings = Listings(library, catalog, upstreams, clock)

@@ -19,7 +19,7 @@ from edgeproxy.api.receive import Incoming
 from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
 from edgeproxy.api.send import BrokenOff, send
 from edgeproxy.api.token import TokenEndpoint
-from edgeproxy.cache.notes import Note, Notes
+from edgeproxy.cache.notes import Notes
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.errors import Forbidden, Refusal, RouteUnknown, Unauthorized
 from edgeproxy.oci.passage import passed
@@ -137,8 +137,9 @@ class PullServer(web.Server):
         self._traffic.requests[about] += 1
         self._traffic.sent[about] += reply.span.length
         self._traffic.began(reply.outcome, seconds)
-        if reply.asked is not None and self.service.notes is not None:
-            self.service.notes.add(Note(now, address, reply.asked, reply.outcome, reply.span.length, seconds))
+        notes = self.service.notes
+        if notes is not None and reply.asked is not None:
+            notes.answered(now, address, reply.asked, reply.outcome, reply.span.length, seconds)
 
     def refuse(self, refusal: Refusal) -> Reply:
         self._traffic.errors[refusal.code] += 1

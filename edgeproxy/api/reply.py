@@ -38,7 +38,7 @@ class Reply:
 def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str], head_only: bool) -> Reply:
     """Conditions first, then ranges (RFC 9110, section 13.2.2). Raises `RangeInvalid`."""
     descriptor, outcome = answer.descriptor, answer.outcome
-    asked = Asked(head_only, ask.kind, ask.reference, descriptor)
+    asked: Asked = (head_only, ask.kind, ask.reference, descriptor)
     about = (ask.reference.repository.registry, ask.kind, outcome.word, asked)
     if matches(joined(headers, "If-None-Match"), descriptor.digest):
         kept = tuple(
@@ -99,7 +99,7 @@ def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool, ways:
     came_by = fields.of_refusal(refusal, asked_upstream=kind not in ("base", "catalog", "token", "uploads")) + ways
     length = ("Content-Length", str(len(body)))
     span = Span(0, 0 if head_only else len(body))
-    asked = Asked(head_only, ask.kind, ask.reference, None) if isinstance(ask, Content) else None
+    asked: Asked | None = (head_only, ask.kind, ask.reference, None) if isinstance(ask, Content) else None
     return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error", asked)
 
 

@@ -6,17 +6,11 @@ from edgeproxy.interfaces import Checked, Kind
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Reference
 
-_MOST = 50_000
-
-
-class Asked(NamedTuple):
-    """What a request was for, and what it was shown."""
-
-    head: bool
-    kind: Kind
-    reference: Reference
-    descriptor: Descriptor | None
-    """`None` where nothing was shown."""
+_HITS, _MOST = 4_000, 40_000
+"""Notes after which, until all are taken, no more hits are noted, and nothing at all: what comes in thousands a second
+tells nothing new, and to learn from it would take time from those who wait."""
+Asked = tuple[bool, Kind, Reference, Descriptor | None]
+"""Whether for the head only, for what, and what was shown: `None` is nothing. A plain tuple: every answer makes one."""
 
 
 class Note(NamedTuple):
@@ -33,19 +27,30 @@ class Note(NamedTuple):
 class Notes:
     """Bounded: what comes too fast to be taken is counted and dropped."""
 
-    def __init__(self, most: int = _MOST) -> None:
+    def __init__(self, hits: int = _HITS, most: int = _MOST) -> None:
+        self._hits = hits
         self._most = most
-        self._rows: list[Note | Checked] = []
+        self._rows: list[tuple[float, str, Asked, str, int, float]] = []
+        self._checked: list[Checked] = []
         self.dropped = 0
 
-    def add(self, row: Note | Checked) -> None:
+    def answered(self, now: float, address: str, asked: Asked, outcome: str, sent: int, seconds: float) -> None:
         """On the path of every answer: an append."""
-        if len(self._rows) < self._most:
-            self._rows.append(row)
+        noted = len(self._rows)
+        if noted < self._hits or (outcome != "hit" and noted < self._most):
+            self._rows.append((now, address, asked, outcome, sent, seconds))
+        else:
+            self.dropped += 1
+
+    def checked(self, checked: Checked) -> None:
+        """Upstream was asked about a tag."""
+        if len(self._checked) < self._most:
+            self._checked.append(checked)
         else:
             self.dropped += 1
 
     def take(self) -> list[Note | Checked]:
-        """All there are, in the order of time; they are gone then."""
+        """All there are; they are gone then."""
         rows, self._rows = self._rows, []
-        return rows
+        checked, self._checked = self._checked, []
+        return [*map(Note._make, rows), *checked]

@@ -74,22 +74,23 @@ class Learn:
         return some
 
     def _is_new(self, note: Note) -> bool:
-        asked = note.asked
-        if asked.kind != "manifests" or asked.descriptor is None or asked.descriptor.digest in self._told:
+        _, kind, _, descriptor = note.asked
+        if kind != "manifests" or descriptor is None or descriptor.digest in self._told:
             return False
         if len(self._told) >= _MOST_TOLD:
             self._told.clear()
-        self._told.add(asked.descriptor.digest)
+        self._told.add(descriptor.digest)
         return True
 
     async def _contents(self, note: Note) -> Contents | None:
-        assert note.asked.descriptor is not None
-        content = await self._store.open(note.asked.descriptor.digest)
+        descriptor = note.asked[3]
+        assert descriptor is not None
+        content = await self._store.open(descriptor.digest)
         if content is None:  # only its descriptor was asked for, or it has left already
-            self._told.discard(note.asked.descriptor.digest)
+            self._told.discard(descriptor.digest)
             return None
         body = read(content)
-        return Contents(note.time, note.asked.descriptor, tuple(child.descriptor for child in children(body)))
+        return Contents(note.time, descriptor, tuple(child.descriptor for child in children(body)))
 
     def _happening(self, row: Note | Checked) -> Happening:
         if isinstance(row, Checked):
