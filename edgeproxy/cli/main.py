@@ -4,6 +4,7 @@ import click
 
 from edgeproxy import __version__
 from edgeproxy.cli.check import check
+from edgeproxy.cli.mirror import mirror
 from edgeproxy.cli.serve import serve
 from edgeproxy.cli.train import train
 
@@ -17,3 +18,4 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(check)
 main.add_command(train)
+main.add_command(mirror)
