@@ -51,6 +51,7 @@ from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.backlog import Backlog
+from edgeproxy.jobs.prefetch import PrefetchJobs
 from edgeproxy.jobs.pull import Pulling
 from edgeproxy.jobs.replicate import Replication
 from edgeproxy.jobs.steering import Document, Steering, registered
@@ -102,6 +103,9 @@ class Daemon:
         backlog = Backlog(self._outbox, clock, random.random)
         self.replication = Replication(self._outbox, backlog, self.states, clock, supervisor.spawn, traffic)
         self.pulling = Pulling(self._outbox, clock, supervisor.spawn)
+        self.prefetches = PrefetchJobs(
+            self.catalog, clock, lambda image: self.addresses.image(image), lambda *each: self.prefetch(*each)
+        )
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -186,6 +190,7 @@ class Daemon:
             Job("replicate", self.replication.step, every=1.0, delay=1.0),
             Job("let go", lambda: self._removals.let_go(self._rules), every=60.0, delay=10.0),
             Job("pull", self.pulling.step, every=5.0, delay=1.0),
+            Job("prefetch", self.prefetches.step, every=1.0),
             *self.judgement.jobs(),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
             Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
@@ -245,10 +250,7 @@ class Daemon:
 
     def operations(self) -> Operations:
         """What operators may ask; answered by what the configuration decides at the time of each."""
-        spawn = self._supervisor.spawn
-        prefetch = PrefetchRequests(
-            lambda image: self.addresses.image(image), lambda *each: self.prefetch(*each), spawn
-        )
+        prefetch = PrefetchRequests(self.prefetches)
         sites = SiteRequests(Steering(self.replication, self.pulling, self._outbox, self._registered))
         webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
         status = StatusRequests(self._overview().document, self.ready)
@@ -265,6 +267,7 @@ class Daemon:
                 self.survey,
                 self.replication,
                 self.judgement,
+                self.prefetches,
                 room=lambda: self.room,
                 ranking=lambda: self.ranking,
                 offline=lambda: self._offline,

@@ -9,6 +9,7 @@ from edgeproxy.cache.flights import Flights
 from edgeproxy.cache.savings import Figures, Savings
 from edgeproxy.cache.survey import Survey, reason
 from edgeproxy.interfaces import Clock
+from edgeproxy.jobs.prefetch import PrefetchJobs
 from edgeproxy.jobs.replicate import Replication
 from edgeproxy.judgement import Judgement
 from edgeproxy.remote.measured import Measured, MeasuredRanking
@@ -27,6 +28,7 @@ class Parts(NamedTuple):
     survey: Survey
     replication: Replication
     judgement: Judgement
+    prefetches: PrefetchJobs
     room: Callable[[], Room]
     ranking: Callable[[], MeasuredRanking]
     offline: Callable[[], bool]
@@ -62,6 +64,7 @@ class Overview:
             ],
             "upstreams": self.upstreams(),
             **self._survey(now),
+            "prefetch": [job.summary() for job in parts.prefetches.all()[:10]],
             "replication": self._replication(),
             "model": parts.judgement.document(),
         }

@@ -47,7 +47,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)
-    app.router.add_post("/api/v1/prefetch", parts.prefetch.post)
+    parts.prefetch.add_to(app.router)
     parts.sites.add_to(app.router)
     parts.status.add_to(app)
     parts.model.add_to(app.router)

@@ -1,58 +1,103 @@
-"""POST /api/v1/prefetch: bring images before a roll-out."""
+"""/api/v1/prefetch: bring images before a roll-out, and see how far they are."""
 
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from edgeproxy.admin.problems import problem
-from edgeproxy.oci.errors import Refusal
-from edgeproxy.oci.reference import Reference
+from edgeproxy.oci.errors import NameUnknown, Refusal
 
-Bring = Callable[[Reference, Sequence[str]], Awaitable[object]]
+_EXAMPLE = 'write {"images": ["docker.io/library/nginx:1.25"], "platforms": ["linux/amd64"]}'
+_DEADLINE = 'deadline is a time with its zone: write "2026-11-30T06:00:00Z"'
+
+
+class Job(Protocol):
+    """One list."""
+
+    def document(self) -> Mapping[str, Any]: ...
+
+    def summary(self) -> Mapping[str, Any]: ...
+
+
+class Jobs(Protocol):
+    """What it refuses is a `Refusal`."""
+
+    def all(self) -> Sequence[Job]: ...
+
+    def get(self, name: str) -> Job: ...
+
+    async def submit(self, images: Sequence[str], platforms: Sequence[str], deadline: float | None = None) -> Job: ...
+
+    async def cancel(self, name: str) -> Job: ...
 
 
 class PrefetchRequests:
-    """Checks a list of images, and has them brought one after the other."""
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
 
-    def __init__(
-        self,
-        parse: Callable[[str], Reference],
-        bring: Bring,
-        spawn: Callable[[Coroutine[Any, Any, None], str], object],
-    ) -> None:
-        self._parse = parse
-        self._bring = bring
-        self._spawn = spawn
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/api/v1/prefetch", self._list)
+        router.add_post("/api/v1/prefetch", self._post)
+        router.add_get("/api/v1/prefetch/{id}", self._get)
+        router.add_delete("/api/v1/prefetch/{id}", self._cancel)
 
-    async def post(self, request: web.Request) -> web.Response:
-        """202 with what was accepted; 400 with an RFC 9457 problem that says what to write instead."""
+    async def _list(self, request: web.Request) -> web.Response:
+        return web.json_response({"prefetches": [job.summary() for job in self._jobs.all()]})
+
+    async def _post(self, request: web.Request) -> web.Response:
+        """202 with the job; 400 with an RFC 9457 problem that says what to write instead."""
         try:
-            images, platforms = _read(await request.read())
-            references = [self._parse(image) for image in images]
+            job = await self._jobs.submit(*_read(await request.read()))
         except (ValueError, Refusal) as error:
             return problem(400, error.message if isinstance(error, Refusal) else str(error))
-        self._spawn(self._all(references, platforms), "prefetch")
-        return web.json_response({"accepted": [str(reference) for reference in references]}, status=202)
+        document = job.document()
+        accepted = [image["name"] for image in document["images"]]
+        location = {"Location": f"/api/v1/prefetch/{document['id']}"}
+        return web.json_response({"accepted": accepted, **document}, status=202, headers=location)
 
-    async def _all(self, references: Sequence[Reference], platforms: Sequence[str]) -> None:
-        for reference in references:
-            await self._bring(reference, platforms)
+    async def _get(self, request: web.Request) -> web.Response:
+        return await _answered(self._found(request.match_info["id"]))
+
+    async def _found(self, name: str) -> Job:
+        return self._jobs.get(name)
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        return await _answered(self._jobs.cancel(request.match_info["id"]))
 
 
-def _read(body: bytes) -> tuple[list[str], list[str]]:
-    example = 'write {"images": ["docker.io/library/nginx:1.25"], "platforms": ["linux/amd64"]}'
+async def _answered(job: Awaitable[Job]) -> web.Response:
+    try:
+        return web.json_response((await job).document())
+    except NameUnknown as refusal:
+        return problem(404, refusal.message)
+
+
+def _read(body: bytes) -> tuple[list[str], list[str], float | None]:
     try:
         document = json.loads(body)
-    except ValueError as error:
-        raise ValueError(f"this is no JSON: {error}; {example}") from error
-    if not isinstance(document, dict) or set(document) - {"images", "platforms"}:
-        raise ValueError(f"known keys are images and platforms: {example}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"this is no JSON: {error}; {_EXAMPLE}") from error
+    if not isinstance(document, dict) or set(document) - {"images", "platforms", "deadline"}:
+        raise ValueError(f"known keys are images, platforms and deadline: {_EXAMPLE}")
     images, platforms = document.get("images"), document.get("platforms", [])
     if not _are_words(images) or not images or not _are_words(platforms):
-        raise ValueError(f"images and platforms are lists of words: {example}")
-    return images, platforms
+        raise ValueError(f"images and platforms are lists of words: {_EXAMPLE}")
+    return images, platforms, _time(document.get("deadline"))
+
+
+def _time(text: object) -> float | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise ValueError(f"{_DEADLINE}: {error}") from error
+    if moment.tzinfo is None:
+        raise ValueError(_DEADLINE)
+    return moment.timestamp()
 
 
 def _are_words(value: object) -> bool:

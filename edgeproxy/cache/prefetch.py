@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from edgeproxy.cache.admission import Admission
@@ -25,6 +25,9 @@ class Prefetched:
 
     manifests: int = 0
     blobs: int = 0
+    bytes: int = 0
+    size: int = 0
+    """Of all blobs that the manifests name which were read so far."""
     missing: list[str] = field(default_factory=list)
     """What could not be had, and why."""
 
@@ -36,9 +39,14 @@ class Prefetch:
         self._library = library
         self._admission = admission
 
-    async def __call__(self, reference: Reference, platforms: Collection[str] = ()) -> Prefetched:
-        """An image of all its platforms, or of some (`linux/amd64`). What fails is told, and does not stop the rest."""
-        done = Prefetched()
+    async def __call__(
+        self, reference: Reference, platforms: Collection[str] = (), done: Prefetched | None = None
+    ) -> Prefetched:
+        """An image of all its platforms, or of some (`linux/amd64`). What fails is told, and does not stop the rest.
+
+        `done` is filled in as it goes.
+        """
+        done = Prefetched() if done is None else done
         try:
             await self._admission.learn(reference.repository, path_of("manifests", reference))
             await self._manifest(reference, platforms, done)
@@ -59,13 +67,20 @@ class Prefetch:
         done.manifests += 1
         named = children(body)
         wanted = _of_platforms(body, platforms)
+        if wanted is not None and not wanted and any(child.kind == "manifests" for child in named):
+            done.missing.append(f"{reference} is not for {' or '.join(platforms)}: its index names no such platform")
         for child in named:
             if child.kind == "manifests" and (wanted is None or child.descriptor.digest in wanted):
                 await self._manifest(Pinned(reference.repository, child.descriptor.digest), platforms, done)
-        blobs = [Pinned(reference.repository, child.descriptor.digest) for child in named if child.kind == "blobs"]
+        blobs = {
+            Pinned(reference.repository, child.descriptor.digest): child.descriptor.size
+            for child in named
+            if child.kind == "blobs"
+        }
+        done.size += sum(blobs.values())
         await self._blobs(blobs, done)
 
-    async def _blobs(self, blobs: Collection[Pinned], done: Prefetched) -> None:
+    async def _blobs(self, blobs: Mapping[Pinned, int], done: Prefetched) -> None:
         free = asyncio.Semaphore(_AT_ONCE)
 
         async def bring(pinned: Pinned) -> None:
@@ -73,6 +88,7 @@ class Prefetch:
                 try:
                     await self._library.bring("blobs", pinned, Urgency.PREFETCH)
                     done.blobs += 1
+                    done.bytes += blobs[pinned]
                 except Refusal as refusal:
                     done.missing.append(f"{pinned}: {refusal.message}")
 

@@ -5,7 +5,9 @@ import click
 from edgeproxy import __version__
 from edgeproxy.cli.check import check
 from edgeproxy.cli.mirror import mirror
+from edgeproxy.cli.prefetch import prefetch
 from edgeproxy.cli.serve import serve
+from edgeproxy.cli.status import explain, status, upstreams
 from edgeproxy.cli.train import train
 
 
@@ -15,7 +17,5 @@ def main() -> None:
     """An edge-caching, pull-through OCI registry."""
 
 
-main.add_command(serve)
-main.add_command(check)
-main.add_command(train)
-main.add_command(mirror)
+for verb in (serve, check, status, upstreams, prefetch, explain, mirror, train):
+    main.add_command(verb)
