@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.access.roles import Permitted
-from edgeproxy.cache.prefetch import Prefetch, Prefetched
+from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.interfaces import Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Unavailable
