@@ -5,7 +5,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # The real registry and the real clients that the tests and benchmarks run against.
 PARTS   := docker-registry skopeo containerd runc podman buildah nginx-light wrk curl openssl apache2-utils docker.io \
-           chromium chromium-driver fonts-dejavu-core
+           chromium chromium-driver fonts-dejavu-core systemd haproxy prometheus shellcheck
 
 .DEFAULT_GOAL := help
 .PHONY: help setup parts run test check bench

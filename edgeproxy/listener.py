@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 from aiohttp import web
 
 from edgeproxy.api.handshake import Handshakes
+
+_FIRST_HANDED = 3
+"""The first descriptor that systemd hands over."""
 
 
 class CannotStart(Exception):
@@ -23,8 +27,11 @@ async def listening(
     assert runner.server is not None
     try:
         try:
-            listener = await asyncio.get_running_loop().create_server(
-                handshakes or runner.server, *address, backlog=1024, reuse_address=True
+            loop, handed = asyncio.get_running_loop(), inherited(key)
+            listener = await (
+                loop.create_server(handshakes or runner.server, sock=handed, backlog=1024)
+                if handed
+                else loop.create_server(handshakes or runner.server, *address, backlog=1024, reuse_address=True)
             )
         except OSError as error:
             # asyncio words a failed bind at length; a failed look-up has a number of its own, and its own words.
@@ -39,3 +46,17 @@ async def listening(
         if handshakes is not None:
             handshakes.close()
         await runner.cleanup()
+
+
+def inherited(name: str) -> socket.socket | None:
+    """The listening socket of this name that systemd hands over (sd_listen_fds(3)), if it does."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    for place, each in enumerate(names[:count]):
+        if each == name:
+            handed = socket.socket(fileno=os.dup(_FIRST_HANDED + place))
+            handed.setblocking(False)
+            return handed
+    return None
