@@ -24,8 +24,8 @@ async def test_a_client_that_came_before_the_daemon_is_answered(tmp_path: Path) 
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", launch, str(fd), pass_fds=[fd], stderr=asyncio.subprocess.DEVNULL,
                 env={
-                    **os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "listen", "EDGEPROXY_DATA": str(tmp_path / "data"),
-                    "EDGEPROXY_ADMIN": f"127.0.0.1:{free_port()}", "EDGEPROXY_LISTEN": "127.0.0.1:9",
+                    **os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "listen", "EDGEPROXY_LISTEN": "127.0.0.1:9",
+                    "EDGEPROXY_ADMIN": f"127.0.0.1:{free_port()}", "EDGEPROXY_DATA": str(tmp_path / "data"),
                 },
             )  # fmt: skip
             os.close(fd)
