@@ -14,6 +14,7 @@ from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
 from edgeproxy.admin.app import Operations
+from edgeproxy.admin.contents import ContentRequests
 from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
@@ -32,6 +33,7 @@ from edgeproxy.cache.chunks import Chunks
 from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.fetch import Fetch
 from edgeproxy.cache.flights import Flights
+from edgeproxy.cache.holdings import Holdings
 from edgeproxy.cache.library import Library
 from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.manifests import Manifests
@@ -255,7 +257,10 @@ class Daemon:
         webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
         status = StatusRequests(self._overview().document, self.ready)
         model = ModelRequests(self.judgement.document, self.judgement.explain)
-        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status, model)
+        contents = ContentRequests(
+            lambda: Holdings(self.store, self.room, self.clock), lambda image: self.addresses.image(image)
+        )
+        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents)
 
     def _overview(self) -> Overview:
         return Overview(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from edgeproxy.admin.contents import ContentRequests
 from edgeproxy.admin.guard import Allow, guard, no_pages
 from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.page import add_page
@@ -28,6 +29,7 @@ class Operations(NamedTuple):
     webhooks: Webhooks
     status: StatusRequests
     model: ModelRequests
+    contents: ContentRequests
 
 
 def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
@@ -51,6 +53,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     parts.sites.add_to(app.router)
     parts.status.add_to(app)
     parts.model.add_to(app.router)
+    parts.contents.add_to(app.router)
     add_page(app.router)
     app.router.add_post(f"{PREFIX}{{policy}}", parts.webhooks.post)
     return app

@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -133,6 +133,13 @@ class _Images:
         return found
 
 
+def _unlinked(held: Sequence[Held], chosen: Collection[Digest]) -> set[Digest]:
+    """What leaves, and what only that needed."""
+    leaving = set(chosen)
+    needed = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
+    return {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - needed
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bytes: of blobs held at most, and of the disk left free always."""
@@ -196,6 +203,21 @@ class Room:
         """For the policy's thread: with many blobs it takes its time."""
         now, policy = self._clock.now(), self._policy
         return next_to_leave(self._held(now), count, lambda held: policy.worths(held, now), singly=policy.singly)
+
+    async def remove(self, roots: Collection[Digest], *, dry: bool) -> int:
+        """Bytes freed by these images, with what only they need; what is kept stays. `dry`: only say how many."""
+        chosen, size, unlinked = await in_thread(self._judging, partial(self._parts_of, roots))
+        if dry:
+            return size
+        freed = await self._store.delete(chosen)
+        await self._catalog.forget_links(unlinked)
+        return freed
+
+    def _parts_of(self, roots: Collection[Digest]) -> tuple[list[Digest], int, set[Digest]]:
+        held = self._held(self._clock.now())
+        images = _Images(held)
+        chosen = [part for root in set(images.roots()) & set(roots) for part in images.remove(root)]
+        return chosen, sum(images.held[part].size for part in chosen), _unlinked(held, chosen)
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
@@ -269,9 +291,7 @@ class Room:
         held = self._held(now)
         choose = to_evict_singly if self._policy.singly else to_evict
         chosen = choose(held, excess, lambda some: self._policy.worths(some, now))
-        leaving = set(chosen)
-        needed = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
-        return chosen, {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - needed
+        return chosen, _unlinked(held, chosen)
 
     def _held(self, now: float) -> list[Held]:
         """All blobs; those that wait for their manifest count as pinned."""

@@ -4,6 +4,7 @@ import click
 
 from edgeproxy import __version__
 from edgeproxy.cli.check import check
+from edgeproxy.cli.contents import inspect, ls, pin, purge, unpin
 from edgeproxy.cli.mirror import mirror
 from edgeproxy.cli.prefetch import prefetch
 from edgeproxy.cli.serve import serve
@@ -17,5 +18,5 @@ def main() -> None:
     """An edge-caching, pull-through OCI registry."""
 
 
-for verb in (serve, check, status, upstreams, prefetch, explain, mirror, train):
+for verb in (serve, check, status, upstreams, prefetch, ls, inspect, explain, pin, unpin, purge, mirror, train):
     main.add_command(verb)

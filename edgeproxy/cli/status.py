@@ -1,6 +1,6 @@
 """edgeproxy status, edgeproxy upstreams and edgeproxy explain"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeproxy.cli.client import Admin, admin_option, json_option, print_json
+from edgeproxy.cli.tables import print_table
 from edgeproxy.cli.words import lasting, percent, sized
 
 Document = Mapping[str, Any]
@@ -37,14 +38,14 @@ def status(admin: str, as_json: bool) -> None:
     for name, text in rows:
         grid.add_row(f"[dim]{name}[/]", text)
     console.print(grid)
-    _print_table(console, "on its way", ("what", "received", "of"), [
+    print_table(console, "on its way", ("what", "received", "of"), [
         (each["reference"], sized(each["received"]), sized(each["size"]) if each["size"] else "?")
         for each in found["flights"]
     ])  # fmt: skip
-    _print_table(console, "by repository", ("repository", "images", "bytes"), [
+    print_table(console, "by repository", ("repository", "images", "bytes"), [
         (each["name"], str(each["images"]), sized(each["bytes"])) for each in found["repositories"]
     ])  # fmt: skip
-    _print_table(console, "would leave next", ("what", "bytes", "why"), [
+    print_table(console, "would leave next", ("what", "bytes", "why"), [
         (each["name"], sized(each["bytes"]), each["reason"]) for each in found["evictions"]["next"][:5]
     ])  # fmt: skip
     return None
@@ -69,7 +70,7 @@ def upstreams(admin: str, as_json: bool) -> None:
         )
         for each in found["upstreams"]
     ]
-    _print_table(Console(), "", ("registry", "rank", "upstream", "latency", "rate", ""), rows)
+    print_table(Console(), "", ("registry", "rank", "upstream", "latency", "rate", ""), rows)
     return None
 
 
@@ -90,18 +91,6 @@ def explain(digest: str, admin: str, as_json: bool) -> None:
     for each in found["chances"]:
         console.print(f"asked for again within {lasting(each['within'])}: [bold]{percent(each['chance'], 1)}[/]")
     rows = [(each["feature"], f"{each['value']:.2f}", f"{each['weight']:+.2f}") for each in found["contributions"]]
-    _print_table(console, "", ("because of", "its value", "log-odds"), rows)
+    print_table(console, "", ("because of", "its value", "log-odds"), rows)
     console.print(f"[dim]{found['governs']} decides what leaves[/]")
     return None
-
-
-def _print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if not rows:
-        return
-    table = Table(title=title, title_justify="left", title_style="dim", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold", header_style="dim")
-    for row in rows:
-        table.add_row(*row)
-    console.print()
-    console.print(table)

@@ -1,0 +1,150 @@
+"""What is held, image by image, for operators: whole or not, by platform; and what they want kept, or gone."""
+
+import asyncio
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from edgeproxy.cache.answers import read
+from edgeproxy.cache.eviction import Room
+from edgeproxy.interfaces import Clock
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.errors import ManifestUnknown
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.store.catalog import TagRecord, tag_key, tag_record
+from edgeproxy.store.disk import DiskStore
+from edgeproxy.store.rows import Rows
+
+_ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A manifest of an image, with what it names."""
+
+    digest: Digest
+    platform: str
+    """`linux/amd64`; empty where nothing says so."""
+    bytes: int
+    """Of what is here of it, itself included."""
+    missing: Sequence[Digest]
+    """What it names and is not here; itself alone where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    name: str
+    digest: Digest
+    bytes: int
+    """Of what is here of it."""
+    missing: int
+    """How many blobs and manifests it names that are not here."""
+    used: float
+    pinned: bool
+    pushed: bool
+    checked: float
+    """When upstream was asked last what the tag names."""
+
+
+class Holdings:
+    """Reads the catalogue as it is asked; nothing is kept up to date for it."""
+
+    def __init__(self, store: DiskStore, room: Room, clock: Clock) -> None:
+        self._store = store
+        self._catalog = store.catalog
+        self._room = room
+        self._clock = clock
+
+    async def images(self, match: str = _ANY, after: str = "", limit: int = 100) -> list[Image]:
+        """Up to `limit` images `registry/repository:tag` that match a shell pattern and come after a name, in order."""
+        return await asyncio.to_thread(self._images, match, after, limit)
+
+    def _images(self, match: str, after: str, limit: int) -> list[Image]:
+        found: list[Image] = []
+        for name, tag, record in self._tags():
+            if name > after and fnmatchcase(name, match):
+                found.append(self._image(name, tag, record))
+        return sorted(found, key=lambda image: image.name)[:limit]
+
+    async def parts(self, reference: Reference) -> list[Part]:
+        """By platform, in the order of its index. Raises `ManifestUnknown` where it is not here."""
+        digest = self._digest(reference)
+        content = await self._store.open(digest)
+        if content is None:
+            raise ManifestUnknown(f"{reference} is not here")
+        index = json.loads(read(content))
+        platforms = {str(each.get("digest")): _platform(each) for each in index.get("manifests") or []}
+        parts = list(map(Digest, platforms)) or [digest]
+        return [Part(part, platforms.get(part, ""), *self._below(part)) for part in parts]
+
+    async def pin(self, reference: Reference, pinned: bool) -> Digest:
+        """Keep what it names now, or no longer. Raises `ManifestUnknown`."""
+        digest = self._digest(reference)
+        if self._catalog.held(digest) is None:
+            raise ManifestUnknown(f"{reference} is not here: prefetch it first")
+        await self._catalog.pin(digest, pinned)
+        return digest
+
+    async def purge(self, match: str, *, dry: bool) -> tuple[list[str], int]:
+        """The images that match and go, and the bytes they free; what is pinned or was pushed here stays."""
+        chosen = [image for image in await self.images(match, limit=1_000_000) if not image.pinned and not image.pushed]
+        names = {image.name for image in chosen}
+        kept = {record.descriptor.digest for name, _, record in self._tags() if name not in names}
+        roots = {image.digest for image in chosen} - kept
+        freed = await self._room.remove(roots, dry=dry)
+        if not dry:
+            await self._forget(names)
+        return sorted(names), freed
+
+    async def _forget(self, names: Collection[str]) -> None:
+        keys = [tag_key(tag) for name, tag, _ in self._tags() if name in names]
+
+        def drop(rows: Rows) -> None:
+            for key in keys:
+                rows.delete(key)
+
+        await self._catalog.change(drop)
+
+    def _tags(self) -> Iterator[tuple[str, Tag, TagRecord]]:
+        for key, value in self._catalog.scan("tag/"):
+            repository, _, tag = key.removeprefix("tag/").partition(" ")
+            registry, _, path = repository.partition("/")
+            yield f"{repository}:{tag}", Tag(Repository(registry, path), tag), tag_record(value)
+
+    def _digest(self, reference: Reference) -> Digest:
+        if isinstance(reference, Pinned):
+            return reference.digest
+        record = self._catalog.tag(reference)
+        if record is None:
+            raise ManifestUnknown(f"{reference} is not here")
+        return record.descriptor.digest
+
+    def _image(self, name: str, tag: Tag, record: TagRecord) -> Image:
+        digest = record.descriptor.digest
+        held = self._catalog.held(digest)
+        size, missing = self._below(digest)
+        used, pinned = (held.used, held.pinned) if held else (0.0, False)
+        return Image(name, digest, size, len(missing), used, pinned, record.pushed, record.checked)
+
+    def _below(self, root: Digest) -> tuple[int, list[Digest]]:
+        """Bytes of what is here of it, and what is not."""
+        size, missing, seen, pending = 0, list[Digest](), set[Digest](), [root]
+        while pending:
+            digest = pending.pop()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            held = self._catalog.held(digest)
+            if held is None:
+                missing.append(digest)
+            else:
+                size += held.size
+                pending.extend(held.needs)
+        return size, missing
+
+
+def _platform(item: Mapping[str, object]) -> str:
+    platform = item.get("platform")
+    words = platform if isinstance(platform, dict) else {}
+    return "/".join(str(words[key]) for key in ("os", "architecture", "variant") if words.get(key))
