@@ -7,6 +7,7 @@ from edgeproxy.cli.check import check
 from edgeproxy.cli.contents import inspect, ls, pin, purge, unpin
 from edgeproxy.cli.mirror import mirror
 from edgeproxy.cli.prefetch import prefetch
+from edgeproxy.cli.replay import replay
 from edgeproxy.cli.serve import serve
 from edgeproxy.cli.status import explain, status, upstreams
 from edgeproxy.cli.train import train
@@ -18,5 +19,5 @@ def main() -> None:
     """An edge-caching, pull-through OCI registry."""
 
 
-for verb in (serve, check, status, upstreams, prefetch, ls, inspect, explain, pin, unpin, purge, mirror, train):
+for verb in (serve, check, status, upstreams, prefetch, ls, inspect, explain, pin, unpin, purge, mirror, train, replay):
     main.add_command(verb)

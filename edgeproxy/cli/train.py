@@ -31,7 +31,7 @@ def train(records: tuple[Path, ...], seeds: str | None, days: float, services: i
         raise click.UsageError("name an access record, as in /var/lib/edgeproxy/record, or use --generate")
     os.nice(nice)
     lessons = [Lesson(str(path), partial(record.read, [path])) for path in records]
-    lessons += [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in _numbers(seeds or "")]
+    lessons += [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in seeds_of(seeds or "")]
     try:
         model = learn(lessons)
     except (TooLittle, ValueError) as error:
@@ -44,7 +44,7 @@ def train(records: tuple[Path, ...], seeds: str | None, days: float, services: i
     click.echo(f"{output}: {model.about['rows']} rows of {model.about['happenings']} happenings")
 
 
-def _numbers(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
     """Raises a usage error, which is exit code 2."""
     found: list[int] = []
     for part in filter(None, text.split(",")):

@@ -1,0 +1,100 @@
+"""edgeproxy replay"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+import click
+from rich.console import Console
+
+from edgeproxy.cli.client import print_json
+from edgeproxy.cli.tables import print_table
+from edgeproxy.cli.train import seeds_of
+from edgeproxy.predict.model import Model
+from edgeproxy.predict.shipped import shipped
+from edgeproxy.replay.simulate import POLICIES, Missed, Trace, compulsory, missed, trace
+from edgeproxy.replay.site import Site
+from edgeproxy.replay.trace import happenings
+from edgeproxy.units import parse_duration, parse_size
+
+_CURVE = ("1%", "2%", "5%", "10%", "20%", "50%")
+_Results = dict[tuple[str, str], list[Missed]]
+
+
+@click.command()
+@click.argument("traces", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--generate", "seeds", metavar="SEEDS", help="Made-up sites, too: 1-10 or 1,5,9.")
+@click.option("--shifted", is_flag=True, help="Made-up sites of another kind than the shipped model was fitted to.")
+@click.option(
+    "--days", type=click.FloatRange(2.0, 366.0), default=28.0, show_default=True, help="Of each made-up site."
+)
+@click.option("--size", "sizes", multiple=True, help="Of the cache: 500GB, or 10% of all there is; may be repeated.")
+@click.option("--curve", is_flag=True, help="Sizes from 1% to 50%.")
+@click.option("--policy", "policies", multiple=True, type=click.Choice(POLICIES), help="May be repeated; else all.")
+@click.option(
+    "--model", type=click.Path(exists=True, path_type=Path), help="For the learned policy; else the shipped one."
+)
+@click.option("--warm", default="7d", show_default=True, help="Time at the beginning that does not count.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def replay(
+    traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, sizes: Sequence[str], curve: bool,
+    policies: Sequence[str], model: Path | None, warm: str, as_json: bool,
+) -> None:  # fmt: skip
+    """What caches of some sizes would have missed, policy by policy.
+
+    TRACES: an access record (the directory `record` of the data directory, or files of it), or a text of
+    `time id size` lines. Of several, the mean and its 95 % interval.
+    """
+    if not traces and not seeds:
+        raise click.UsageError("name an access record, as in /var/lib/edgeproxy/record, or use --generate")
+    chosen = sizes or (_CURVE if curve else ("5%", "10%"))
+    results: _Results = defaultdict(list)
+    try:
+        judge = Model.load(model.read_bytes()) if model else shipped()
+        for each in _all(traces, seeds, shifted, days, parse_duration(warm)):
+            _replay(each, chosen, policies or POLICIES, judge, results)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        return print_json([_document(size, policy, some) for (size, policy), some in results.items()])
+    rows = [(size, policy, *_told(some), _against(results, size, some)) for (size, policy), some in results.items()]
+    print_table(Console(), "", ("size", "policy", "requests missed", "bytes missed", "bytes, to lru's"), rows)
+    return None
+
+
+def _all(traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, warm: float) -> Iterator[Trace]:
+    for path in traces:
+        yield trace(happenings(path), warm)
+    for seed in seeds_of(seeds or ""):
+        site = Site(seed, days)
+        yield trace((site.shifted() if shifted else site).happenings(), warm)
+
+
+def _replay(each: Trace, sizes: Sequence[str], policies: Sequence[str], model: Model, results: _Results) -> None:
+    for size in sizes:
+        budget = int(each.footprint * float(size[:-1]) / 100) if size.endswith("%") else parse_size(size)
+        for policy in policies:
+            results[size, policy].append(missed(each, policy, budget, model))
+        results[size, "first time"].append(compulsory(each))
+
+
+def _document(size: str, policy: str, some: Sequence[Missed]) -> dict[str, object]:
+    shares = {"requests": [one.requests for one in some], "bytes": [one.bytes for one in some]}
+    return {"size": size, "policy": policy, **shares}
+
+
+def _told(some: Sequence[Missed]) -> tuple[str, str]:
+    return _mean([each.requests for each in some]), _mean([each.bytes for each in some])
+
+
+def _mean(shares: Sequence[float]) -> str:
+    if len(shares) < 2:
+        return f"{shares[0]:.4f}"
+    return f"{mean(shares):.4f} ± {1.96 * stdev(shares) / sqrt(len(shares)):.4f}"
+
+
+def _against(results: _Results, size: str, some: Sequence[Missed]) -> str:
+    usual = results.get((size, "lru"), [])
+    return _mean([one.bytes / lru.bytes for one, lru in zip(some, usual, strict=True)]) if usual else ""
