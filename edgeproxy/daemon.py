@@ -19,6 +19,7 @@ from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.status import StatusRequests
+from edgeproxy.admin.verify import VerifyRequests
 from edgeproxy.admin.webhooks import Webhooks
 from edgeproxy.api.address import Addresses
 from edgeproxy.api.app import Service
@@ -56,6 +57,7 @@ from edgeproxy.jobs.backlog import Backlog
 from edgeproxy.jobs.prefetch import PrefetchJobs
 from edgeproxy.jobs.pull import Pulling
 from edgeproxy.jobs.replicate import Replication
+from edgeproxy.jobs.scrub import Scrub
 from edgeproxy.jobs.steering import Document, Steering, registered
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.jobs.sweep import Sweep
@@ -108,6 +110,7 @@ class Daemon:
         self.prefetches = PrefetchJobs(
             self.catalog, clock, lambda image: self.addresses.image(image), lambda *each: self.prefetch(*each)
         )
+        self.scrub = Scrub(self.store, traffic, lambda *each: self._library.bring(*each))
         self.metrics = Metrics(traffic, self._gauges())
         self.configure(config)
 
@@ -127,6 +130,7 @@ class Daemon:
         tell = notes.checked if notes else lambda checked: None
         tags = Tags(catalog, upstreams, rules, policy, clock, spawn, patience, self.flights, fetch, tell)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
+        self._library = library
         listings = Listings(library, catalog, upstreams, clock)
         addresses = assembly.addresses(config)
         self.admission = admission = self._admission(config, registries)
@@ -193,6 +197,7 @@ class Daemon:
             Job("let go", lambda: self._removals.let_go(self._rules), every=60.0, delay=10.0),
             Job("pull", self.pulling.step, every=5.0, delay=1.0),
             Job("prefetch", self.prefetches.step, every=1.0),
+            Job("scrub", self.scrub.step, every=300.0, delay=300.0),
             *self.judgement.jobs(),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
             Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
@@ -257,10 +262,11 @@ class Daemon:
         webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
         status = StatusRequests(self._overview().document, self.ready)
         model = ModelRequests(self.judgement.document, self.judgement.explain)
+        verify = VerifyRequests(self.scrub, self._supervisor.spawn)
         contents = ContentRequests(
             lambda: Holdings(self.store, self.room, self.clock), lambda image: self.addresses.image(image)
         )
-        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents)
+        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents, verify)
 
     def _overview(self) -> Overview:
         return Overview(

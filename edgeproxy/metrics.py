@@ -53,6 +53,8 @@ class Traffic:
     shipped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies that were sent to it."""
     evictions: int = 0
+    quarantined: int = 0
+    """Blobs that the disk had changed."""
     mismatches: int = 0
     failed_tasks: int = 0
 
@@ -139,6 +141,8 @@ class Metrics:
         waited = {(urgency,): seconds for urgency, seconds in traffic.waited_for_link.items()}
         yield _counter("edgeproxy_link_wait_seconds", "Seconds that bytes waited for the link.", ["urgency"], waited)
         yield from self._replication()
+        wrong = {(): self._traffic.quarantined}
+        yield _counter("edgeproxy_quarantined", "Blobs that were found to be wrong on disk.", [], wrong)
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
         yield _counter(
             "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}

@@ -84,6 +84,7 @@ def test_what_is_counted_is_rendered(name: str, labels: dict[str, str], expected
 def test_before_the_first_request_there_is_something_to_scrape() -> None:
     assert {(sample.name, sample.value) for sample in samples(Metrics(Traffic(), []))} == {
         ("edgeproxy_replication_conflicts_total", 0),
+        ("edgeproxy_quarantined_total", 0),
         ("edgeproxy_evictions_total", 0),
         ("edgeproxy_digest_mismatches_total", 0),
         ("edgeproxy_failed_tasks_total", 0),

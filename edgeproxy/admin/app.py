@@ -12,6 +12,7 @@ from edgeproxy.admin.page import add_page
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.status import StatusRequests
+from edgeproxy.admin.verify import VerifyRequests
 from edgeproxy.admin.webhooks import PREFIX, Webhooks
 from edgeproxy.metrics import Metrics
 
@@ -30,6 +31,7 @@ class Operations(NamedTuple):
     status: StatusRequests
     model: ModelRequests
     contents: ContentRequests
+    verify: VerifyRequests
 
 
 def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
@@ -54,6 +56,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     parts.status.add_to(app)
     parts.model.add_to(app.router)
     parts.contents.add_to(app.router)
+    parts.verify.add_to(app.router)
     add_page(app.router)
     app.router.add_post(f"{PREFIX}{{policy}}", parts.webhooks.post)
     return app

@@ -149,6 +149,19 @@ class DiskStore:
             self.memory.drop(digest)
         return freed
 
+    async def quarantine(self, digest: Digest) -> None:
+        """Its content is wrong: put the file aside, and forget that it is here; who shows it is still known."""
+        aside = self.layout.data / "quarantine"
+
+        def act(rows: Rows) -> None:
+            aside.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.layout.blob(digest), aside / digest.replace(":", "-"))
+            drop_held(rows, digest)
+
+        await self.catalog.change(act)
+        self.memory.drop(digest)
+
     async def drop_idle_partials(self, excess: int, keep_since: float = float("-inf")) -> int:
         """Free partial files nobody writes, oldest first: `excess` bytes of them, and all older than `keep_since`."""
 
