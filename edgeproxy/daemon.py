@@ -17,6 +17,7 @@ from edgeproxy.admin.app import Operations
 from edgeproxy.admin.contents import ContentRequests
 from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.prefetch import PrefetchRequests
+from edgeproxy.admin.settings import SettingRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.status import StatusRequests
 from edgeproxy.admin.verify import VerifyRequests
@@ -145,7 +146,7 @@ class Daemon:
         source = UpstreamSource(catalog, tags, listings, self.prefetch, self._removals)
         pulls = [each for each in config.replication if each.source]
         self.pulling.configure([each.pull_policy() for each in pulls], source)
-        self._offline = config.offline
+        self._offline, self._effective = config.offline, config.effective()
         self._secrets = {each.name: each.notices_secret() for each in pulls}
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
         self.service = Service(pull, push, tokens, challenges, notes, config.tls.identity)
@@ -262,11 +263,14 @@ class Daemon:
         webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
         status = StatusRequests(self._overview().document, self.ready)
         model = ModelRequests(self.judgement.document, self.judgement.explain)
+        settings = SettingRequests(lambda: self._effective, logging.getLogger("edgeproxy"))
         verify = VerifyRequests(self.scrub, self._supervisor.spawn)
         contents = ContentRequests(
             lambda: Holdings(self.store, self.room, self.clock), lambda image: self.addresses.image(image)
         )
-        return Operations(self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents, verify)
+        return Operations(
+            self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents, verify, settings
+        )
 
     def _overview(self) -> Overview:
         return Overview(

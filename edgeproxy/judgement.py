@@ -25,8 +25,8 @@ from edgeproxy.store.threads import in_thread
 
 log = logging.getLogger(__name__)
 Document = Mapping[str, Any]
-_REMEMBERED = 10_000_000
-"""Bytes of the record that are told again after a start: some hundred thousand answers."""
+_REMEMBERED = 3_000_000
+"""Bytes of the record that are told again after a start, in some seconds: more than a hundred thousand answers."""
 
 
 class Judgement:

@@ -8,8 +8,10 @@ from aiohttp import web
 from edgeproxy.admin.contents import ContentRequests
 from edgeproxy.admin.guard import Allow, guard, no_pages
 from edgeproxy.admin.model import ModelRequests
+from edgeproxy.admin.openapi import add_openapi
 from edgeproxy.admin.page import add_page
 from edgeproxy.admin.prefetch import PrefetchRequests
+from edgeproxy.admin.settings import SettingRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.status import StatusRequests
 from edgeproxy.admin.verify import VerifyRequests
@@ -32,6 +34,7 @@ class Operations(NamedTuple):
     model: ModelRequests
     contents: ContentRequests
     verify: VerifyRequests
+    settings: SettingRequests
 
 
 def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
@@ -57,6 +60,8 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     parts.model.add_to(app.router)
     parts.contents.add_to(app.router)
     parts.verify.add_to(app.router)
+    parts.settings.add_to(app.router)
+    add_openapi(app.router)
     add_page(app.router)
     app.router.add_post(f"{PREFIX}{{policy}}", parts.webhooks.post)
     return app
