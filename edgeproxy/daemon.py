@@ -216,6 +216,7 @@ class Daemon:
     async def close(self) -> None:
         await self.accesses.carry_over()
         await self.savings.carry_over()
+        await self.room.close()
         await self.judgement.close()
         await self.store.close()
         await self.catalog.close()

@@ -53,7 +53,7 @@ class Judgement:
         self.policy = self._learned = LearnedPolicy(FixedPolicy(), self._first_model(refit.current), budget)
         salt = once(data / "SALT", secrets.token_hex(16))
         learn = Learn(self.notes, self._record, store, self.policy, self.judging, salt, lambda: _past(data / "record"))
-        self._step = learn.step
+        self._learn_job = learn
         self._jobs = [
             Job("learn", learn.step, every=10.0, delay=1.0),
             Job("refit", refit.step, every=600.0, delay=300.0),
@@ -65,7 +65,7 @@ class Judgement:
     async def close(self) -> None:
         """Record what has been noted."""
         if self._learned is not None:
-            await self._step()
+            await self._learn_job.close()
         self.judging.shutdown()
 
     def _first_model(self, own: Path) -> Model | None:

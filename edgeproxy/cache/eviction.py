@@ -239,6 +239,11 @@ class Room:
         finally:
             self._promised -= size
 
+    async def caught_up(self) -> None:
+        """Wait while room is being made for what has come: what is on its way stays little, however fast that is."""
+        if self._promised and self._evicting is not None and not self._evicting.done() and self._excess(0, 1.0) > 0:
+            await asyncio.wait([self._evicting])
+
     async def free_disk(self, size: int) -> None:
         """The disk refused `size` bytes: free at least as many. Raises `StoreFull` where nothing may go."""
         if not await self._evict(max(size, self._excess(0, _LOW))):
@@ -248,6 +253,10 @@ class Room:
         """Back below the marks; and broken downloads nobody came back for leave."""
         await self._store.drop_idle_partials(0, keep_since=self._clock.now() - _PARTIALS_KEPT)
         await self._behind(0)
+
+    async def close(self) -> None:
+        """What was on its way stays to be resumed, as far as the budget has room for it."""
+        await self._store.drop_idle_partials(max(0, self._excess(0, 1.0)))
 
     async def _behind(self, size: int) -> None:
         if self._excess(size, _HIGH) > 0:

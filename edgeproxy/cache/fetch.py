@@ -126,6 +126,7 @@ class Fetch:
     # blobs: streamed into a growing file
 
     async def _blob(self, flight: Flight) -> None:
+        await self._room.caught_up()
         writer = await self._store.create(flight.pinned.digest)
         keep = True
         try:

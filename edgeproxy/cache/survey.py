@@ -1,5 +1,6 @@
 """The cache as people see it: by repository, and what would leave next. Made behind, while somebody looks."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -72,9 +73,10 @@ class Survey:
             await self.renew()
 
     async def renew(self) -> None:
-        self._found = await in_thread(self._judging, self._survey)
+        leaving = await in_thread(self._judging, lambda: self._room().next_to_leave(_LEAVING))
+        self._found = await asyncio.to_thread(self._survey, leaving)
 
-    def _survey(self) -> Found:
+    def _survey(self, leaving: Sequence[Held]) -> Found:
         held = self._held()
         shares, names = defaultdict[str, Share](Share), dict[Digest, str]()
         for key, value in self._catalog.scan("tag/"):
@@ -86,8 +88,8 @@ class Survey:
         self._add_bytes(held, shares, names)
         largest = nlargest(_LARGEST, shares.items(), key=lambda item: item[1].bytes)
         rest = [share for name, share in shares.items() if name not in dict(largest)]
-        leaving = [Leaving(names.get(each.digest, _UNNAMED), each) for each in self._room().next_to_leave(_LEAVING)]
-        return Found(len(held), largest, Share(sum(each.bytes for each in rest), len(rest)), leaving)
+        named = [Leaving(names.get(each.digest, _UNNAMED), each) for each in leaving]
+        return Found(len(held), largest, Share(sum(each.bytes for each in rest), len(rest)), named)
 
     def _held(self) -> dict[Digest, Held]:
         found, after = dict[Digest, Held](), ""

@@ -58,6 +58,11 @@ class Learn:
         except OSError as error:
             log.warning("%d answers are not recorded: %s", len(happenings), error)
 
+    async def close(self) -> None:
+        """Record what has been noted; nothing before it matters any more."""
+        self._past = None
+        await self.step()
+
     async def _remember(self) -> None:
         """What was known before the restart."""
         while self._past is not None:

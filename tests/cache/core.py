@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +63,7 @@ class Setting(NamedTuple):
     uploads: UploadLimits = UploadLimits()
     mirrored: bool = False
     """Whether docker.io has a second upstream, `core.second`."""
+    judging: Executor | None = None
 
 
 PLAIN = Setting()
@@ -79,7 +81,7 @@ class Core:
         spawn, patience, policy = self.spawn, setting.patience, FixedPolicy()
         limits = Limits(setting.budget, setting.reserve)
         self.flights = Flights(spawn, patience)
-        self.room = Room(limits, store, self.catalog, policy, clock, spawn, self.traffic)
+        self.room = Room(limits, store, self.catalog, policy, clock, spawn, self.traffic, setting.judging)
         hub = [self._measured("first", self.first), self._measured("second", self.second)]
         by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [self._measured("other", self.other)]}
         self.ranking = MeasuredRanking(by_registry, clock, self.traffic)

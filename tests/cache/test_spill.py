@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from edgeproxy.interfaces import StoreFull
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import DigestMismatch, Refusal, Unavailable
 from edgeproxy.oci.reference import Pinned, Tag
-from tests.cache.core import HERE, Core, Setting, running
+from tests.cache.core import HERE, Core, Setting, running, until
 from tests.fakes.shelf import Fault, image_index
 from tests.store.disks import exhaust, fill, small_disk
 from tests.store.stores import content, keep
@@ -39,6 +41,43 @@ async def cramped(directory: Path, *old: bytes) -> AsyncIterator[Core]:
 
 
 OLD = [bytes([number]) * 300_000 for number in range(4)]
+
+
+# a budget that is full
+
+
+async def test_nothing_is_begun_while_room_is_made_for_what_has_come(tmp_path: Path) -> None:
+    bodies = [bytes([number]) * 300_000 for number in range(8)]
+    with ThreadPoolExecutor(1) as judging:
+        decided = threading.Event()
+        judging.submit(decided.wait)
+        async with running(tmp_path, Setting(budget=1_000_000, judging=judging)) as core:
+
+            async def pull() -> None:
+                for body in bodies:
+                    core.first.blob(HERE, body)
+                    assert (await core.get("blobs", Pinned(HERE, Digest.of(body))))[0] == body
+
+            pulling = asyncio.create_task(pull())
+            await until(lambda: len(core.flights) == 2)
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            assert core.first.count("open") <= 5, "three fit, one waits for room, and one may have begun before it did"
+            decided.set()
+            await pulling
+            await core.settled()
+            assert core.catalog.total() <= 1_000_000
+            assert core.traffic.evictions == 5
+
+
+async def test_what_was_on_its_way_at_the_end_stays_only_within_the_budget(tmp_path: Path) -> None:
+    async with running(tmp_path, Setting(budget=1_000_000)) as core:
+        for number in range(4):
+            writer = await core.store.create(Digest.of(bytes([number])))
+            await writer.write(bytes(300_000))
+            await writer.close(keep=True)
+        await core.room.close()
+        assert core.room.used() == 900_000
 
 
 # a disk that is full

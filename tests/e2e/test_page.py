@@ -20,9 +20,17 @@ VIEWS = {"light": ("light", 1280, 1500), "dark": ("dark", 1280, 1500), "phone": 
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     with browser() as page:
         yield page
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Browser]:
+    """Nothing is left of it when its test is over: no page that goes on to look for its daemon, and no log."""
+    yield chromium
+    chromium.driver.get("about:blank")
+    chromium.hosts(), chromium.complaints()
 
 
 @pytest.fixture
