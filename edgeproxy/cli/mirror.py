@@ -1,16 +1,16 @@
 """edgeproxy mirror"""
 
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from edgeproxy.clients.check import check
 from edgeproxy.clients.files import Changed, Tree
-from edgeproxy.clients.settings import CLIENTS, REGISTRIES, RESTARTS, CannotEdit, Mirror
-
-_HERE, _ADMIN = "http://127.0.0.1:5000", "http://127.0.0.1:5001"
-_IMAGE = "docker.io/library/busybox:latest"
-_DIRECTORY = click.Path(file_okay=False, exists=True, path_type=Path)
+from edgeproxy.clients.mirror import CannotEdit, Mirror
+from edgeproxy.clients.settings import CLIENTS, RESTARTS
+from edgeproxy.oci.errors import NameInvalid
+from edgeproxy.oci.reference import parse_registry
 
 
 def _url(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -19,6 +19,13 @@ def _url(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if "/" in value.split("//")[1].rstrip("/"):
         raise click.BadParameter(f"{value!r} has a path: clients add their own; write http://edge:5000")
     return value.rstrip("/")
+
+
+def _registries(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(parse_registry(name) for name in value))
+    except NameInvalid as error:
+        raise click.BadParameter(error.message) from error
 
 
 @click.command()
@@ -30,8 +37,16 @@ def _url(context: click.Context, parameter: click.Parameter, value: str) -> str:
     callback=_url,
     help="The daemon, as the client reaches it.",
 )
-@click.option("--ca", default="", metavar="FILE", help="The certificate of the daemon's authority, for https.")
-@click.option("--registry", "registries", multiple=True, help="For podman and CRI-O, which name each; may be repeated.")
+@click.option(
+    "--ca", type=click.File(), help="The certificate of the daemon's authority, PEM; each client gets a copy of it."
+)
+@click.option(
+    "--registry",
+    "registries",
+    multiple=True,
+    callback=_registries,
+    help="Only this one, and may be repeated; else all, or the best known for podman and CRI-O, which name each.",
+)
 @click.option(
     "--root", type=click.Path(file_okay=False, exists=True, path_type=Path), default="/", help="Of the files."
 )
@@ -50,14 +65,14 @@ def _url(context: click.Context, parameter: click.Parameter, value: str) -> str:
     "--image", default="docker.io/library/busybox:latest", show_default=True, help="For --check: what is pulled."
 )
 def mirror(
-    client: str, url: str, ca: str, registries: tuple[str, ...], root: Path, write: bool, undo: bool, force: bool,
-    checks: bool, admin: str, image: str,
+    client: str, url: str, ca: TextIO | None, registries: tuple[str, ...], root: Path, write: bool, undo: bool,
+    force: bool, checks: bool, admin: str, image: str,
 ) -> None:  # fmt: skip
     """Print, install or check the configuration with which CLIENT pulls through this proxy.
 
     A client that cannot reach the proxy falls back to the registry itself. Exit code 1: something is wrong, and said.
     """
-    target, tree = Mirror(url, ca, registries or REGISTRIES), Tree(root)
+    target, tree = Mirror(url, ca.read() if ca else "", registries), Tree(root)
     try:
         if undo:
             for path in tree.undo(client, force=force):

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from edgeproxy.clients.files import Tree
-from edgeproxy.clients.settings import CLIENTS, RESTARTS, CannotEdit, Mirror
+from edgeproxy.clients.mirror import CannotEdit, Mirror
+from edgeproxy.clients.settings import CLIENTS, RESTARTS
 
 _PATIENCE = 10.0
 _LONGEST_PULL = 300.0
@@ -44,7 +45,7 @@ def check(client: str, mirror: Mirror, tree: Tree, admin: str, image: str) -> li
 
 def _reached(client: str, mirror: Mirror) -> Finding:
     try:
-        context = ssl.create_default_context(cafile=mirror.ca or None) if not mirror.plain else None
+        context = ssl.create_default_context(cadata=mirror.ca or None) if not mirror.plain else None
         with urllib.request.urlopen(f"{mirror.url}/v2/", timeout=_PATIENCE, context=context):
             return Finding(True, f"{mirror.url} answers")
     except urllib.error.HTTPError as error:
