@@ -6,7 +6,7 @@ from typing import TextIO
 import click
 
 from edgeproxy.clients.check import check
-from edgeproxy.clients.files import Changed, Tree
+from edgeproxy.clients.files import Changed, Outside, Tree
 from edgeproxy.clients.mirror import CannotEdit, Mirror
 from edgeproxy.clients.settings import CLIENTS, RESTARTS
 from edgeproxy.oci.errors import NameInvalid
@@ -86,7 +86,7 @@ def mirror(
                 click.echo(f"now: {RESTARTS[client]}")
         elif not checks:
             click.echo("\n".join(f"# {path}\n{text}" for path, text in files.items()), nl=False)
-    except (CannotEdit, Changed, OSError, UnicodeDecodeError) as error:
+    except (CannotEdit, Changed, Outside, OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
     if checks:
         findings = check(client, target, tree, admin, image)
