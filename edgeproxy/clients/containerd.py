@@ -53,12 +53,12 @@ def _tables(found: object) -> list[Table]:
 
 
 def _hosts(mirror: Mirror, name: str, directory: str, look: Look) -> dict[str, str]:
-    path, authority = f"{directory}/hosts.toml", f"{directory}/edgeproxy-ca.crt"
-    ca = f'  ca = "{authority}"\n' if mirror.ca else ""
+    path, authority = f"{directory}/hosts.toml", "edgeproxy-ca.crt"
+    ca = f'  ca = "{authority}"\n' if mirror.ca else ""  # containerd looks for it beside this file
     block = f'{BEGIN}\n[host."{mirror.url}"]\n  capabilities = ["pull", "resolve"]\n{ca}{END}\n'
     found = look(path)
     text = without_block(found or "")
     if not text and name != "_default":
         text = f'server = "{origin(name)}"\n'
     files = {path: with_first_host(text, path, mirror.url, block)}
-    return {**files, authority: mirror.ca} if mirror.ca else files
+    return {**files, f"{directory}/{authority}": mirror.ca} if mirror.ca else files

@@ -31,7 +31,8 @@ def test_containerd_asks_for_every_registry_here() -> None:
     registry = tomllib.loads(files[CONFIG])["plugins"]["io.containerd.grpc.v1.cri"]["registry"]
     assert registry == {"config_path": "/etc/containerd/certs.d"}
     safe = written("containerd", mirror=SAFE)
-    assert safe[tomllib.loads(safe[HOSTS])["host"]["https://edge"]["ca"]] == PEM
+    authority = tomllib.loads(safe[HOSTS])["host"]["https://edge"]["ca"]
+    assert safe[HOSTS.replace("hosts.toml", authority)] == PEM
 
 
 def test_containerd_asks_for_some_registries_here_and_for_each_itself_next() -> None:
