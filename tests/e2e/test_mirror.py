@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.parts.clients import containerd
 from tests.parts.docker import docker
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery
-from tests.parts.processes import free_port, need
+from tests.parts.processes import free_port, need, run
 from tests.parts.registry import DockerRegistry
 
 IMAGE = "registry.test/team/docker:1.0"
@@ -189,3 +190,33 @@ async def test_docker_is_told_that_it_bypasses_a_mirror_that_asks_for_a_login(
 )
 def test_wrong_use_is_told_from_what_went_wrong(root: Path, words: list[str]) -> None:
     assert mirror(root, words[0], *words[1:])[0] == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        "version = 2\n",
+        'disabled_plugins = ["aufs"]\n',
+        "version = 2\n[plugins]\n  [plugins.'io.containerd.grpc.v1.cri'.registry]\n    config_path = ''\n",
+    ],
+)
+async def test_containerd_itself_finds_its_hosts_by_the_settings(root: Path, settings: str | None) -> None:
+    need("containerd")
+    file = root / "etc/containerd/config.toml"
+    file.unlink() if settings is None else file.write_text(settings)
+    assert mirror(root, "containerd", "--write")[0] == 0
+    effective = tomllib.loads(await run("containerd", "--config", file, "config", "dump"))
+    registry = effective["plugins"]["io.containerd.grpc.v1.cri"]["registry"]
+    assert registry["config_path"] == "/etc/containerd/certs.d"
+
+
+async def test_all_that_containerd_can_be_told_stays(root: Path) -> None:
+    need("containerd")
+    file = root / "etc/containerd/config.toml"
+    default = await run("containerd", "config", "default")
+    file.write_text(default)
+    assert mirror(root, "containerd", "--write")[0] == 0
+    before, after = default.splitlines(), file.read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [('      config_path = ""', '      config_path = "/etc/containerd/certs.d"')]
