@@ -1,20 +1,21 @@
 """Whether a client pulls through here, and if not, why, in words."""
 
 import shutil
-import ssl
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
+from edgeproxy.clients.answers import PATIENCE, Finding, has, reached
+from edgeproxy.clients.containerd import HOSTS, hosts_directory
 from edgeproxy.clients.files import Tree
-from edgeproxy.clients.settings import CLIENTS, RESTARTS, CannotEdit, Mirror
+from edgeproxy.clients.mirror import CannotEdit, Mirror
+from edgeproxy.clients.settings import CLIENTS, RESTARTS
+from edgeproxy.oci.reference import Reference
 
-_PATIENCE = 10.0
 _LONGEST_PULL = 300.0
 _PULLS: Mapping[str, Sequence[str]] = {
-    "containerd": ("ctr", "content", "fetch", "--hosts-dir", "{root}/etc/containerd/certs.d", "{image}"),
+    "containerd": ("ctr", "content", "fetch", "--hosts-dir", "{hosts}", "{image}"),
     "docker": ("docker", "pull", "--quiet", "{image}"),
     "crio": ("crictl", "pull", "{image}"),
     "podman": ("podman", "pull", "--quiet", "{image}"),
@@ -22,17 +23,13 @@ _PULLS: Mapping[str, Sequence[str]] = {
 }
 
 
-class Finding(NamedTuple):
-    right: bool
-    words: str
-
-
-def check(client: str, mirror: Mirror, tree: Tree, admin: str, image: str) -> list[Finding]:
+def check(client: str, mirror: Mirror, tree: Tree, admin: str, image: Reference) -> list[Finding]:
     """Up to the first that is wrong: what follows would fail for the same reason."""
     found: list[Finding] = []
     steps: tuple[Callable[[], Finding], ...] = (
-        lambda: _reached(client, mirror),
-        lambda: _installed(client, mirror, tree),
+        lambda: reached(client, mirror),
+        lambda: has(client, mirror, image),
+        lambda: _installed(client, mirror, tree, image),
         lambda: _pulled(client, tree, admin, image),
     )
     for step in steps:
@@ -42,28 +39,7 @@ def check(client: str, mirror: Mirror, tree: Tree, admin: str, image: str) -> li
     return found
 
 
-def _reached(client: str, mirror: Mirror) -> Finding:
-    try:
-        context = ssl.create_default_context(cafile=mirror.ca or None) if not mirror.plain else None
-        with urllib.request.urlopen(f"{mirror.url}/v2/", timeout=_PATIENCE, context=context):
-            return Finding(True, f"{mirror.url} answers")
-    except urllib.error.HTTPError as error:
-        challenge = error.headers.get("WWW-Authenticate", "")
-        if error.code == 401 and client == "docker":
-            return Finding(False, f"{mirror.url} asks for a login ({challenge[:80]}): docker then bypasses it silently")
-        if error.code == 401:
-            return Finding(True, f"{mirror.url} answers, and asks for a login: give the client one")
-        return Finding(False, f"{mirror.url} answers with status {error.code}: is this an edgeproxy?")
-    except (urllib.error.URLError, OSError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            return Finding(False, f"{mirror.url} has a certificate of another authority: name its file with --ca")
-        if isinstance(reason, ssl.SSLError):
-            return Finding(False, f"{mirror.url} speaks no TLS: is it http://{mirror.host}?")
-        return Finding(False, f"{mirror.url} is not reached: {reason}; does the daemon run, and listen there?")
-
-
-def _installed(client: str, mirror: Mirror, tree: Tree) -> Finding:
+def _installed(client: str, mirror: Mirror, tree: Tree, image: Reference) -> Finding:
     try:
         wanted = CLIENTS[client](mirror, tree.look)
     except CannotEdit as error:
@@ -71,11 +47,23 @@ def _installed(client: str, mirror: Mirror, tree: Tree) -> Finding:
     missing = [path for path, text in wanted.items() if tree.look(path) != text]
     if missing:
         return Finding(False, f"{', '.join(missing)}: not as it should be; --write changes that")
+    registry = image.repository.registry
+    own = f"{_hosts(tree)}/{registry}/hosts.toml"
+    if client == "containerd" and own not in wanted and tree.look(own) is not None:
+        return Finding(False, f"{own} is read instead of the one for all: --write --registry {registry} changes that")
     return Finding(True, f"{', '.join(wanted)}: as it should be")
 
 
-def _pulled(client: str, tree: Tree, admin: str, image: str) -> Finding:
-    command = [word.format(root=str(tree.root).rstrip("/"), image=image) for word in _PULLS[client]]
+def _hosts(tree: Tree) -> str:
+    try:
+        return hosts_directory(tree.look) or HOSTS
+    except CannotEdit:  # which is said when it is to be edited
+        return HOSTS
+
+
+def _pulled(client: str, tree: Tree, admin: str, image: Reference) -> Finding:
+    hosts = tree.root / _hosts(tree).lstrip("/")
+    command = [word.format(hosts=hosts, image=image) for word in _PULLS[client]]
     if shutil.which(command[0]) is None:
         return Finding(True, f"{command[0]} is not here, so nothing was pulled")
     before = _answered(admin)
@@ -102,7 +90,7 @@ def _pulled(client: str, tree: Tree, admin: str, image: str) -> Finding:
 def _answered(admin: str) -> float | None:
     """Requests that the daemon has answered; `None` where it does not say."""
     try:
-        with urllib.request.urlopen(f"{admin}/metrics", timeout=_PATIENCE) as answer:
+        with urllib.request.urlopen(f"{admin}/metrics", timeout=PATIENCE) as answer:
             lines = answer.read().decode().splitlines()
     except (urllib.error.URLError, OSError):
         return None

@@ -28,6 +28,11 @@ class Docker:
         auths = {registry: {"auth": base64.b64encode(login.encode()).decode()} for registry, login in logins.items()}
         (self._home / "config.json").write_text(json.dumps({"auths": auths}))
 
+    @property
+    def env(self) -> dict[str, str]:
+        """With which a `docker` that others start asks this daemon."""
+        return {"DOCKER_CONFIG": str(self._home), "DOCKER_HOST": f"unix://{self._home}/docker.sock"}
+
     async def ask(self, *words: str) -> str:
         return await run("docker", "--config", self._home, "--host", f"unix://{self._home}/docker.sock", *words)
 
@@ -38,14 +43,15 @@ class Docker:
 
 
 @asynccontextmanager
-async def docker(mirror: str) -> AsyncIterator[Docker]:
-    """A daemon that mirrors Docker Hub, and trusts the mirror without TLS."""
+async def docker(mirror: str, settings: Path | None = None) -> AsyncIterator[Docker]:
+    """A daemon that mirrors Docker Hub, and trusts the mirror without TLS; or one with settings that are there."""
     need("dockerd", "docker")
     with tempfile.TemporaryDirectory(prefix="dk-") as directory:  # its sockets take no more than 104 characters
         home = Path(directory)
-        config = home / "daemon.json"
-        settings = {"registry-mirrors": [mirror], "insecure-registries": [mirror.removeprefix("http://")]}
-        config.write_text(json.dumps(settings))
+        config = settings or home / "daemon.json"
+        if settings is None:
+            usual = {"registry-mirrors": [mirror], "insecure-registries": [mirror.removeprefix("http://")]}
+            config.write_text(json.dumps(usual))
         where = ["--config-file", config, "--data-root", home / "data", "--exec-root", home / "exec"]
         alone = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs"]
         address = ["--pidfile", home / "pid", "--host", f"unix://{home}/docker.sock"]
