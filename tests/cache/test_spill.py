@@ -48,8 +48,9 @@ OLD = [bytes([number]) * 300_000 for number in range(4)]
 
 async def test_nothing_is_begun_while_room_is_made_for_what_has_come(tmp_path: Path) -> None:
     bodies = [bytes([number]) * 300_000 for number in range(8)]
-    with ThreadPoolExecutor(1) as judging:
-        decided = threading.Event()
+    decided = threading.Event()
+    with ThreadPoolExecutor(1) as judging, contextlib.ExitStack() as at_last:
+        at_last.callback(decided.set)
         judging.submit(decided.wait)
         async with running(tmp_path, Setting(budget=1_000_000, judging=judging)) as core:
 
