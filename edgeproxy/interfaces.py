@@ -16,6 +16,7 @@ from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 from edgeproxy.oci.version import Version
 
 Kind = Literal["manifests", "blobs"]
+Method = Literal["GET", "HEAD"]
 """The two kinds of content, in the words of the API's paths."""
 
 
@@ -334,7 +335,7 @@ class Access(NamedTuple):
     """When its answer began."""
     client: int
     """A salted bucket of the client's address, below 65536; nobody is found again by it."""
-    method: Literal["GET", "HEAD"]
+    method: Method
     kind: Kind
     reference: Reference
     """As it was asked for."""

@@ -50,7 +50,9 @@ class Judgement:
         data = store.layout.data
         self.notes, self._record = Notes(), Record(data / "record", config.record)
         refit = Refit(data / "model", data / "record", config.refit, self._clock, self._adopt)
-        self.policy = self._learned = LearnedPolicy(FixedPolicy(), self._first_model(refit.current), budget)
+        self.policy = self._learned = LearnedPolicy(
+            FixedPolicy(), self._first_model(refit.current), budget, stale=config.stale
+        )
         salt = once(data / "SALT", secrets.token_hex(16))
         learn = Learn(self.notes, self._record, store, self.policy, self.judging, salt, lambda: _past(data / "record"))
         self._learn_job = learn
@@ -104,6 +106,7 @@ class Judgement:
             "governs": standing.governs,
             "shadows": dict(standing.misses),
             "known": standing.known,
+            "stale": self._learned.freshness.stale,
             "record": self._record.size(),
             "dropped": self.notes.dropped if self.notes else 0,
             "about": {key: value for key, value in (model.about if model else {}).items() if key != "ordinary"},
@@ -147,6 +150,11 @@ class Judgement:
                 "edgeproxy_record_dropped",
                 "Answers that came too fast to be recorded, since the start.",
                 lambda: self.notes.dropped if self.notes else 0,
+            ),
+            Gauge(
+                "edgeproxy_tags_stale",
+                "Share of late answers for tags that were stale, as far as is known.",
+                lambda: self._learned.freshness.stale if self._learned else 0.0,
             ),
             PolicyGauge("edgeproxy_policy_governs", "Which policy decides what is evicted.", governing),
             PolicyGauge("edgeproxy_shadow_missed", "Share of the bytes lately asked for that it would miss.", shares),

@@ -3,10 +3,11 @@
 from pydantic import Field
 
 from edgeproxy.sections import Section
-from edgeproxy.units import Duration, Size
+from edgeproxy.units import Duration, Percentage, Size
 
 
 class LearnConfig(Section):
     enabled: bool = True
     record: Size = Field(default=256 * 10**6, ge=10**6)
     refit: Duration = 86400.0
+    stale: Percentage = Field(default=0.01, ge=0.0001, le=0.5)

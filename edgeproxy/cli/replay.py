@@ -1,7 +1,7 @@
 """edgeproxy replay"""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,13 +12,17 @@ from rich.console import Console
 from edgeproxy.cli.client import print_json
 from edgeproxy.cli.tables import print_table
 from edgeproxy.cli.train import seeds_of
+from edgeproxy.cli.words import lasting
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.replay.simulate import POLICIES, Missed, Trace, compulsory, missed, trace
 from edgeproxy.replay.site import Site
+from edgeproxy.replay.tags import FIXED, Asked, fixed, learned
 from edgeproxy.replay.trace import happenings
 from edgeproxy.units import parse_duration, parse_size
 
+_STALE = (0.001, 0.003, 0.01, 0.03)
+"""Shares of answers that may be stale, of tags that are kept fresh as long as that allows."""
 _CURVE = ("1%", "2%", "5%", "10%", "20%", "50%")
 _Results = dict[tuple[str, str], list[Missed]]
 
@@ -36,11 +40,12 @@ _Results = dict[tuple[str, str], list[Missed]]
 @click.option(
     "--model", type=click.Path(exists=True, path_type=Path), help="For the learned policy; else the shipped one."
 )
+@click.option("--tags", is_flag=True, help="Instead, how often upstream would have been asked what tags name.")
 @click.option("--warm", default="7d", show_default=True, help="Time at the beginning that does not count.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def replay(
     traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, sizes: Sequence[str], curve: bool,
-    policies: Sequence[str], model: Path | None, warm: str, as_json: bool,
+    policies: Sequence[str], model: Path | None, tags: bool, warm: str, as_json: bool,
 ) -> None:  # fmt: skip
     """What caches of some sizes would have missed, policy by policy.
 
@@ -49,6 +54,8 @@ def replay(
     """
     if not traces and not seeds:
         raise click.UsageError("name an access record, as in /var/lib/edgeproxy/record, or use --generate")
+    if tags:
+        return _replay_tags(_all(traces, seeds, shifted, days, _seconds(warm)), as_json)
     chosen = sizes or (_CURVE if curve else ("5%", "10%"))
     results: _Results = defaultdict(list)
     try:
@@ -62,6 +69,38 @@ def replay(
     rows = [(size, policy, *_told(some), _against(results, size, some)) for (size, policy), some in results.items()]
     print_table(Console(), "", ("size", "policy", "requests missed", "bytes missed", "bytes, to lru's"), rows)
     return None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _replay_tags(traces: Iterable[Trace], as_json: bool) -> None:
+    """By how tags are kept fresh: revalidations a thousand requests, and stale ones of a thousand answers."""
+    results: dict[str, list[Asked]] = defaultdict(list)
+    try:
+        for each in traces:
+            for seconds in FIXED:
+                results[f"fresh for {lasting(seconds)}"].append(fixed(each.happenings, each.counts_from, seconds))
+            for stale in _STALE:
+                results[f"learned, {stale:.1%} stale"].append(learned(each.happenings, each.counts_from, stale))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        return print_json([{"policy": name, **_columns(some)} for name, some in results.items()])
+    rows = [
+        (name, _mean([one.revalidations / max(1, one.requests) for one in some]), _mean([one.stale for one in some]))
+        for name, some in results.items()
+    ]
+    print_table(Console(), "", ("tags are", "upstream asked again", "stale answers"), rows)
+    return None
+
+
+def _columns(some: Sequence[Asked]) -> dict[str, object]:
+    return {field: [getattr(one, field) for one in some] for field in Asked._fields}
 
 
 def _all(traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, warm: float) -> Iterator[Trace]:

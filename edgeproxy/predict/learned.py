@@ -16,6 +16,7 @@ from edgeproxy.oci.reference import Tag
 from edgeproxy.predict.council import Council
 from edgeproxy.predict.features import NAMES, rows
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
@@ -66,8 +67,11 @@ class LearnedPolicy:
         *,
         request: int = _REQUEST,
         limit: int = 400_000,
+        stale: float = BUDGET,
     ) -> None:
         """For a cache of `budget` bytes, where a request upstream costs as much as `request` bytes of its answer do.
+
+        `stale`: the share of answers that may be, of those to requests that name a tag.
 
         Without a model the shadows alone decide, and before anything was observed `fixed` does.
         """
@@ -75,6 +79,7 @@ class LearnedPolicy:
         self._budget = budget
         self._request = request
         self.ledger = Ledger(limit)
+        self.freshness = Freshness(stale)
         shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
         self._council = Council(shadows)
         self._verdicts: Verdicts | None = None
@@ -100,13 +105,14 @@ class LearnedPolicy:
 
     def observe(self, happening: Happening) -> None:
         self._until = happening.time
+        self.freshness.observe(happening)
         slot = self.ledger.observe(happening)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
             size = int(self.ledger.objects.columns["size"][slot])
             self._council.request(key_of(happening.digest), size, happening.time)
 
     def ttl(self, tag: Tag, now: float) -> float:
-        return self._fixed.ttl(tag, now)
+        return self.freshness.ttl(tag)
 
     @property
     def singly(self) -> bool:

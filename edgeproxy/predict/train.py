@@ -13,8 +13,10 @@ from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.table import Slots
 
-HORIZONS = (1.5 * 3600.0, 6 * 3600.0, 24 * 3600.0, 96 * 3600.0)
+HORIZONS = (1.5 * 3600.0, 6 * 3600.0, 24 * 3600.0, 72 * 3600.0, 192 * 3600.0)
 """Seconds. How long a cache can keep something that is not asked for lies between them."""
+_LEAST_HORIZONS = 4
+"""A record that is not twice as long as all of them is fitted to so many."""
 SETTINGS = {
     "max_iter": 25, "learning_rate": 0.25, "max_leaf_nodes": 31, "min_samples_leaf": 40, "l2_regularization": 1.0,
     "early_stopping": False, "random_state": 0,
@@ -39,13 +41,19 @@ class Harvest:
         self._after: list[float] = []
         """Seconds from the row to the next request; infinite where there has been none yet."""
         self._open: dict[int, list[int]] = {}
+        self._first: float | None = None
         self._now = 0.0
+
+    @property
+    def span(self) -> float:
+        """Seconds from the first happening to the last."""
+        return self._now - (self._now if self._first is None else self._first)
 
     def observe(self, happening: Happening) -> None:
         """In the order of time."""
         self._now = now = happening.time
         if self._next is None:
-            self._next = now + _EVERY
+            self._first, self._next = now, now + _EVERY
         if now >= self._next:
             self._next = now + _EVERY
             self._sample(now)
@@ -71,12 +79,12 @@ class Harvest:
         picks = [self._chance.choice(some, min(_EACH // 2, len(some)), replace=False) for some in (used, recent)]
         return np.unique(np.concatenate(picks)).astype(np.intp)
 
-    def matured(self) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
-        """Rows whose future is known as far as the longest horizon: the rows, seconds to the next request, times."""
+    def matured(self, horizon: float) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
+        """Rows whose future is known as far as that: the rows, seconds to the next request, times."""
         times, after = np.array(self._times), np.array(self._after)
         if not len(times):
             return np.zeros((0, len(NAMES)), np.float32), after, times
-        ripe = times <= self._now - self._horizon
+        ripe = times <= self._now - horizon
         return np.concatenate(self._rows)[ripe], after[ripe], times[ripe]
 
 
@@ -132,32 +140,43 @@ def learn(lessons: Sequence[Lesson], seed: int = 0) -> Model:
 
     How well it does is found out by a model of the earlier four fifths of each record, on the rest.
     """
-    found = [_harvest(lesson, seed) for lesson in lessons]
-    table, after, late = (np.concatenate([one[part] for one, _ in found]) for part in range(3))
+    harvests = [_harvest(lesson, seed) for lesson in lessons]
+    horizons = _horizons(min((harvest.span for harvest, _ in harvests), default=0.0))
+    found = [_matured(harvest, horizons[-1]) for harvest, _ in harvests]
+    table, after, late = (np.concatenate([one[part] for one in found]) for part in range(3))
     if late.sum() < _FEWEST or len(late) - late.sum() < _FEWEST:
-        days = HORIZONS[-1] / 86400
+        days = horizons[-1] / 86400
         raise TooLittle(
             f"{len(late)} rows are too few: what is recorded counts when {days:g} days have passed after it"
         )
-    early = fit(table[~late], after[~late], {})
+    early = fit(table[~late], after[~late], {}, horizons)
     about = {
         "sites": [lesson.name for lesson in lessons],
-        "happenings": sum(count for _, count in found),
+        "happenings": sum(count for _, count in harvests),
         "rows": len(table),
         "gain": _gain(early, table[late], after[late]),
         "ordinary": [float(middle) for middle in np.median(table, axis=0)],
     }
-    return fit(table, after, about)
+    return fit(table, after, about, horizons)
 
 
-def _harvest(lesson: Lesson, seed: int) -> tuple[tuple[Rows, NDArray[np.float64], NDArray[np.bool_]], int]:
+def _horizons(span: float) -> tuple[float, ...]:
+    """What a record of that many seconds tells enough about."""
+    return tuple(each for place, each in enumerate(HORIZONS) if place < _LEAST_HORIZONS or each <= span / 2)
+
+
+def _harvest(lesson: Lesson, seed: int) -> tuple[Harvest, int]:
     harvest, count = Harvest(Ledger(), seed), 0
     for happening in lesson.happenings():
         harvest.observe(happening)
         count += 1
-    table, after, times = harvest.matured()
-    late = times > np.quantile(times, 0.8) if len(times) else np.zeros(0, np.bool_)
-    return (table, after, late), count
+    return harvest, count
+
+
+def _matured(harvest: Harvest, horizon: float) -> tuple[Rows, NDArray[np.float64], NDArray[np.bool_]]:
+    """Rows, seconds to the next request, and whether they are of the last fifth."""
+    table, after, times = harvest.matured(horizon)
+    return table, after, times > np.quantile(times, 0.8) if len(times) else np.zeros(0, np.bool_)
 
 
 def _gain(model: Model, table: Rows, after: NDArray[np.float64]) -> list[float]:

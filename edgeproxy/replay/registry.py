@@ -7,7 +7,7 @@ import numpy as np
 
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
-from edgeproxy.oci.reference import Repository, Tag
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 
 DAY = 86400.0
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -15,6 +15,8 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _SIZES = ((0.45, 1e3), (0.65, 2e5), (0.80, 4e6), (1.0, 4e7))
 """Shares of layers up to which they have sizes around so many bytes."""
 _LARGEST = 2e9
+_MOVING = ("", "", "", "", "", "1", "1", "latest", "main", "stable")
+"""What services call their releases: half of them have a tag of its own for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Service:
     begins: float
     ends: float
     nodes: list[int]
+    moving: str
+    """The tag that every release takes over; `1` is taken over until the next major version; empty where none is."""
     images: list[Image] = field(default_factory=list)
 
     def lives(self, now: float) -> bool:
@@ -50,6 +54,7 @@ class Registry:
         self._chance = chance
         self._name = name
         self._made = 0
+        self._shown: dict[Tag, Digest] = {}
         self.systems = [self.layer(3e7) for _ in range(8)]
         self.bases = [int(chance.integers(8)) for _ in range(32)]
         self.runtimes = [[self.layer() for _ in range(1 + chance.poisson(2))] for _ in self.bases]
@@ -66,17 +71,25 @@ class Registry:
         if around is None:
             draw = chance.random()
             around = next(size for share, size in _SIZES if draw <= share)
-        return self._blob(_LAYER, around * math.exp(chance.normal(0.0, 1.0)))
+        return self._blob(_LAYER, around * math.exp(chance.normal(0.0, 0.8)))
 
     def build(self, service: Service) -> Image:
         """The next version of a service, on what it stands on now."""
         base = self.bases[service.runtime]
         config = self._blob(_CONFIG, 3000.0)
         names = (config, self.systems[base], *self.runtimes[service.runtime], *service.own)
-        tag = Tag(service.repository, f"1.0.{len(service.images) + 1}")
+        number = len(service.images) + 1
+        name = f"{1 + number // 8}" if service.moving == "1" else service.moving or f"1.{number // 8}.{number % 8}"
+        tag = Tag(service.repository, name)
         image = Image(tag, self._blob(OCI_MANIFEST, 700.0 + 200.0 * len(names)), names)
         service.images.append(image)
+        self._shown[tag] = image.manifest.digest
         return image
+
+    def reference(self, image: Image) -> Reference:
+        """How it is asked for: by its tag, as long as that is its own."""
+        digest = image.manifest.digest
+        return image.tag if self._shown.get(image.tag, digest) == digest else Pinned(image.tag.repository, digest)
 
     def change(self, service: Service) -> Image:
         """Some of its own layers, from the top, are replaced."""
@@ -109,4 +122,5 @@ class Registry:
             begins=0.0 if chance.random() > 0.3 else chance.uniform(0.0, 28.0) * DAY,
             ends=math.inf if chance.random() > 0.25 else chance.uniform(3.0, 28.0) * DAY,
             nodes=chance.permutation(nodes)[:replicas].tolist(),
+            moving=_MOVING[int(chance.integers(len(_MOVING)))],
         )

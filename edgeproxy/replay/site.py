@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeproxy.interfaces import Access, Contents, Happening, Kind
+from edgeproxy.interfaces import Access, Contents, Happening, Kind, Method
+from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Reference
 from edgeproxy.replay.registry import DAY, Image, Registry, Service
 
@@ -38,9 +39,17 @@ class Site:
     """How often pods restart, beside what is usual."""
     movers: float = 0.85
     """The share of these that come up on a node that did not run the service."""
-    jobs: float = 0.15
+    jobs: float = 0.25
     """The share of services that run at fixed intervals as well."""
-    tested: float = 0.2
+    scaled: float = 0.5
+    """That are more by day than by night."""
+    together: float = 0.3
+    """How likely the service beside one that is rolled out is started anew, too."""
+    tested: float = 0.3
+    scanned: int = 10
+    """Images of each service that are scanned: the newest."""
+    tests: float = 8.0
+    """A day, of a service of middling popularity that is tested."""
     strangers: float = 12.0
     """Images a day that somebody wants once."""
 
@@ -99,14 +108,18 @@ class _Run:
             if chance.random() < site.jobs:
                 every = (3600.0, 6 * 3600.0, DAY, 7 * DAY)[int(chance.integers(4))]
                 self._plan(begins + chance.uniform(0, DAY), "job", place, every)
+            if chance.random() < site.scaled:
+                day = math.ceil(begins / DAY)
+                self._plan(
+                    (day + max(0, day % 7 - 4) * (7 - day % 7)) * DAY + chance.uniform(6, 10) * 3600.0, "morning", place
+                )
             if chance.random() < site.tested:
                 self._plan(begins + chance.uniform(0, DAY / 4), "test", place)
         for day in range(math.ceil(site.days)):
             self._plan(day * DAY + chance.uniform(0, DAY), "replace", int(chance.integers(site.nodes)))
             for _ in range(chance.poisson(site.strangers)):
                 self._plan(day * DAY + chance.uniform(0, DAY), "stranger", int(chance.integers(site.nodes)))
-            if day % 7 == 6:
-                self._plan(day * DAY + 2 * 3600.0, "scan", -1)
+            self._plan(day * DAY + 2 * 3600.0, "scan", day % 7)
 
     def _plan(self, when: float, what: str, whose: int, every: float = 0.0) -> None:
         if when < self._site.days * DAY:
@@ -134,8 +147,10 @@ class _Run:
     def _do_roll_out(self, now: float, place: int, _: float) -> None:
         service = self._registry.services[place]
         within = (5.0, 600.0, 3600.0)[int(self._chance.integers(3))]
-        for node in service.nodes if service.lives(now) else ():
-            self._plan(now + self._chance.uniform(0, within), "start", place, float(node))
+        both = [place, place ^ 1] if self._chance.random() < self._site.together else [place]
+        for one in both if service.lives(now) else ():
+            for node in self._registry.services[one].nodes if one < len(self._registry.services) else ():
+                self._plan(now + self._chance.uniform(0, within), "start", one, float(node))
 
     def _do_start(self, now: float, place: int, node: float) -> None:
         self._pull(now, self._registry.services[place].images[-1], int(node), int(node))
@@ -149,8 +164,21 @@ class _Run:
                 node = self._node(service)
                 older = len(service.images) > 1 and self._chance.random() < 0.05
                 self._pull(now, service.images[-2 if older else -1], node, node)
-        rate = self._site.restarts * service.popularity**0.2
-        self._plan(now + self._chance.exponential(0.09 * DAY / rate), "restart", place)
+        rate = self._site.restarts * self._liking(service)
+        self._plan(now + self._chance.exponential(DAY / 1.5 / rate), "restart", place)
+
+    def _liking(self, service: Service) -> float:
+        """How often something happens to it, against a service of middling popularity."""
+        return float((service.popularity * len(self._registry.services)) ** 0.5)
+
+    def _do_morning(self, now: float, place: int, _: float) -> None:
+        """More of it are started for the day."""
+        service = self._registry.services[place]
+        if service.lives(now):
+            for _ in range(1 + self._chance.poisson(3.0 * self._liking(service))):
+                node = float(self._chance.integers(self._site.nodes))
+                self._plan(now + self._chance.uniform(0, 900), "start", place, node)
+        self._plan(now + (DAY if int(now / DAY) % 7 < 4 else 3 * DAY), "morning", place)
 
     def _do_job(self, now: float, place: int, every: float) -> None:
         service = self._registry.services[place]
@@ -166,16 +194,18 @@ class _Run:
         if service.lives(now):
             if self._busy(now):
                 self._pull(now, service.images[-1], _RUNNERS + int(self._chance.integers(30)), None)
-            self._plan(now + self._chance.exponential(DAY / 8), "test", place)
+            often = self._site.tests * self._liking(service)
+            self._plan(now + self._chance.exponential(DAY / often), "test", place)
 
-    def _do_scan(self, now: float, _: int, __: float) -> None:
-        for place in self._chance.permutation(len(self._registry.services)).tolist():
-            if self._registry.services[place].lives(now):
+    def _do_scan(self, now: float, weekday: int, _: float) -> None:
+        for place in range(weekday, len(self._registry.services), 7):
+            if self._registry.services[place].begins <= now:
                 now += self._chance.exponential(20.0)
                 self._plan(now, "look", place)
 
     def _do_look(self, now: float, place: int, _: float) -> None:
-        self._pull(now, self._registry.services[place].images[-1], _SCANNER, None)
+        for image in self._registry.services[place].images[-self._site.scanned :]:
+            self._pull(now, image, _SCANNER, None)
 
     def _do_replace(self, now: float, node: int, _: float) -> None:
         self._stores[node].clear()
@@ -206,14 +236,15 @@ class _Run:
             self._say(Contents(_BEGIN + now, manifest, image.names))
         store = OrderedDict[str, int]() if node is None else self._stores[node]
         lacking = [named for named in (manifest, *image.names) if named.digest not in store]
-        self._ask(now, client, "HEAD", image.tag, manifest.digest, manifest.size)
+        own = self._registry.reference(image)
+        self._ask(now, client, "HEAD", "manifests", own, manifest)
         for named in image.names:
             if named.digest in store:
                 store.move_to_end(named.digest)
         for named in lacking:
             now += 0.01
-            reference = image.tag if named is manifest else Pinned(image.tag.repository, named.digest)
-            self._ask(now, client, "GET", reference, named.digest, named.size)
+            reference = own if named is manifest else Pinned(image.tag.repository, named.digest)
+            self._ask(now, client, "GET", "manifests" if named is manifest else "blobs", reference, named)
             store[named.digest] = named.size
         if node is not None:
             self._used[node] += sum(named.size for named in lacking)
@@ -221,9 +252,11 @@ class _Run:
                 while self._used[node] > 0.8 * self._site.room:
                     self._used[node] -= store.popitem(last=False)[1]
 
-    def _ask(self, now: float, client: int, method: str, reference: Reference, digest: str, size: int) -> None:
-        kind: Kind = "blobs" if isinstance(reference, Pinned) else "manifests"
-        self._say(Access(_BEGIN + now, client, method, kind, reference, digest, size, "hit", size, 0.0))  # type: ignore[arg-type]
+    def _ask(
+        self, now: float, client: int, method: Method, kind: Kind, reference: Reference, about: Descriptor
+    ) -> None:
+        size = about.size
+        self._say(Access(_BEGIN + now, client, method, kind, reference, about.digest, size, "hit", size, 0.0))
 
     def _say(self, happening: Happening) -> None:
         self._count += 1

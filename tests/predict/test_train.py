@@ -37,7 +37,7 @@ def harvested(days: float) -> Harvest:
 
 
 def test_rows_are_labelled_by_what_came_after_them() -> None:
-    table, after, times = harvested(6.0).matured()
+    table, after, times = harvested(6.0).matured(3 * DAY)
     slow = table[:, NAMES.index("slow")]
     assert len(table) == len(after) == len(times) > 500
     assert after[slow > 5].max() <= 3600.0
@@ -45,14 +45,18 @@ def test_rows_are_labelled_by_what_came_after_them() -> None:
 
 
 def test_what_is_not_known_yet_is_no_row() -> None:
-    _, _, times = harvested(6.0).matured()
-    assert times.max() <= NOW + 6.0 * DAY - HORIZONS[-1]
-    assert len(harvested(1.0).matured()[0]) == 0
+    _, _, times = harvested(6.0).matured(3 * DAY)
+    assert times.max() <= NOW + 3.0 * DAY
+    assert len(harvested(1.0).matured(3 * DAY)[0]) == 0
+
+
+def test_a_short_record_tells_nothing_of_what_takes_long() -> None:
+    assert learn([Lesson("here", lambda: record(8.0))]).horizons == HORIZONS[:-1]
 
 
 def test_a_model_learns_what_comes_again_and_how_well_it_does() -> None:
     model = learn([Lesson("here", lambda: record(10.0))])
-    table, after, _ = harvested(6.0).matured()
+    table, after, _ = harvested(6.0).matured(3 * DAY)
     chances = model.chances(table)
     assert chances[after < 3600, 0].mean() > 0.9
     assert chances[after > 7200, 0].mean() < 0.1
@@ -63,7 +67,7 @@ def test_a_model_learns_what_comes_again_and_how_well_it_does() -> None:
 
 
 def test_too_little_is_not_learned_from() -> None:
-    with pytest.raises(TooLittle, match="4 days"):
+    with pytest.raises(TooLittle, match="3 days"):
         learn([Lesson("here", lambda: record(2.0))])
 
 

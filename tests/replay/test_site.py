@@ -2,6 +2,8 @@ from collections import Counter
 from itertools import islice, pairwise
 
 from edgeproxy.interfaces import Access, Contents, Happening
+from edgeproxy.oci.reference import Tag
+from edgeproxy.replay.simulate import compulsory, missed, trace
 from edgeproxy.replay.site import Site
 
 SMALL = Site(5, days=8.0, services=40, nodes=20)
@@ -44,3 +46,27 @@ def test_most_layers_are_small_and_most_bytes_are_in_large_ones() -> None:
 
 def accesses(happenings: list[Happening]) -> list[Access]:
     return [happening for happening in happenings if isinstance(happening, Access)]
+
+
+def test_some_tags_move_and_others_do_not() -> None:
+    named: dict[Tag, set[str]] = {}
+    for one in accesses(HAPPENINGS):
+        if isinstance(one.reference, Tag) and one.digest is not None:
+            named.setdefault(one.reference, set()).add(one.digest)
+    moved = {tag.name for tag, digests in named.items() if len(digests) > 1}
+    assert {"latest", "main", "stable"} & moved
+    assert not any(name.count(".") == 2 for name in moved)
+
+
+def test_everything_is_scanned_within_a_week() -> None:
+    scanned = {one.reference.repository for one in accesses(HAPPENINGS) if one.client == 5000}
+    services = {one.reference.repository for one in accesses(HAPPENINGS) if one.reference.repository.path[:4] == "team"}
+    assert scanned <= services
+    assert len(scanned) > 0.8 * len(services), "all but those that began since"
+
+
+def test_there_is_more_to_be_won_than_what_is_new() -> None:
+    """A cache that knew the future would miss far less than one that forgets what was used longest ago."""
+    replayed = trace(HAPPENINGS, 2 * 86400)
+    lru, best = (missed(replayed, policy, replayed.footprint // 10) for policy in ("lru", "belady"))
+    assert compulsory(replayed).bytes < best.bytes < 0.8 * lru.bytes
