@@ -22,6 +22,7 @@ from edgeproxy.access.users import UsersInvalid, read_users
 from edgeproxy.access.verifier import KeysInvalid, read_certificates, read_key_set
 from edgeproxy.learning import LearnConfig
 from edgeproxy.lines import line_of
+from edgeproxy.logs import Form
 from edgeproxy.oci.errors import NameInvalid
 from edgeproxy.oci.reference import DOCKER_HUB, parse_registry
 from edgeproxy.registries import RegistryConfig, TargetConfig, UpstreamConfig
@@ -91,6 +92,8 @@ class Config(Section):
     data: Path = Field(default_factory=_data_directory)
     offline: bool = False
     log_level: str = "info"
+    log_format: Form = "text"
+    log_requests: bool = True
     cache: CacheConfig = CacheConfig()
     timeout: TimeoutConfig = TimeoutConfig()
     tls: TlsConfig = TlsConfig()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import ClientSession
 
-from edgeproxy import assembly
+from edgeproxy import assembly, logs
 from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
@@ -27,6 +27,7 @@ from edgeproxy.api.app import Service
 from edgeproxy.api.chunked import Chunked
 from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push
+from edgeproxy.api.requests import RequestLog
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
@@ -113,6 +114,7 @@ class Daemon:
         )
         self.scrub = Scrub(self.store, traffic, lambda *each: self._library.bring(*each))
         self.metrics = Metrics(traffic, self._gauges())
+        self.lines = RequestLog(logs.write, config.log_format) if config.log_requests else None
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -149,7 +151,7 @@ class Daemon:
         self._offline, self._effective = config.offline, config.effective()
         self._secrets = {each.name: each.notices_secret() for each in pulls}
         tokens = TokenEndpoint(self.callers, addresses, clock) if config.auth.gives_tokens else None
-        self.service = Service(pull, push, tokens, challenges, notes, config.tls.identity)
+        self.service = Service(pull, push, tokens, challenges, notes, self.lines, config.tls.identity)
         self.room, self.addresses = room, addresses
 
     def _push(self, config: Config, library: Library, room: Room) -> Push:
@@ -200,6 +202,7 @@ class Daemon:
             Job("prefetch", self.prefetches.step, every=1.0),
             Job("scrub", self.scrub.step, every=300.0, delay=300.0),
             *self.judgement.jobs(),
+            *([Job("tell of requests", self.lines.step, every=1.0)] if self.lines else []),
             Job("sweep", sweep.step, every=86400.0, delay=1.0),
             Job("adopt", Adopt(self.catalog, self.layout.name).step, every=86400.0, delay=0.0),
         ]
@@ -216,6 +219,8 @@ class Daemon:
     async def close(self) -> None:
         await self.accesses.carry_over()
         await self.savings.carry_over()
+        if self.lines is not None:
+            self.lines.flush()
         await self.room.close()
         await self.judgement.close()
         await self.store.close()

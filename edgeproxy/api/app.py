@@ -17,7 +17,8 @@ from edgeproxy.api.pull import Pull
 from edgeproxy.api.push import Push, Request
 from edgeproxy.api.receive import Incoming
 from edgeproxy.api.reply import Reply, joined, reply_with_refusal, repository_of
-from edgeproxy.api.send import BrokenOff, send
+from edgeproxy.api.requests import Ended, RequestLog
+from edgeproxy.api.send import BrokenOff, Progress, send
 from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.notes import Notes
 from edgeproxy.metrics import Traffic
@@ -29,6 +30,7 @@ _LAST_BYTES = 5.0
 """Seconds for a client to take what lies in memory for it when the daemon ends."""
 _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
 """What a token is asked for (Docker token authentication); all else is pushing."""
+_IDENTITY = web.RequestKey("identity", str)
 _QUIET = logging.getLogger("edgeproxy.http")
 
 
@@ -41,6 +43,8 @@ class Service(NamedTuple):
     challenges: Challenges
     notes: Notes | None = None
     """Where answers are noted to be learned from, if they are."""
+    lines: RequestLog | None = None
+    """Where requests are told one by one, if they are."""
     identity: By = "subject"
     """The name that counts in a client's certificate."""
 
@@ -83,15 +87,31 @@ class PullServer(web.Server):
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        service = self.service
+        service, address, progress = self.service, request.remote or "", Progress()
         reply = await self._reply(request, service)
-        self.count(reply, time.monotonic() - began, time.time(), request.remote or "")
+        now = time.time()
+        self.count(reply, time.monotonic() - began, now, address)
+        detail = reply.detail
         try:
-            return await send(request, reply, service.pull.past_disk)
+            return await send(request, reply, service.pull.past_disk, progress)
         except BrokenOff as error:
             log.warning("broke off %s for %s: %s", written(request), request.remote, error)
+            detail = str(error)
             end(request)
             raise
+        except ConnectionError:
+            detail = "the client left"
+            raise
+        finally:
+            if service.lines is not None:
+                service.lines.ended(
+                    Ended(
+                        now, address, reply.identity or request.get(_IDENTITY, ""), request.method,
+                        reply.asked[2] if reply.asked else written(request), reply.status, reply.outcome,
+                        progress.sent, reply.span.length, time.monotonic() - began,
+                        reply.flight.brought_by if reply.flight else (), detail,
+                    )
+                )  # fmt: skip
 
     async def _reply(self, request: web.BaseRequest, service: Service) -> Reply:
         pull = service.pull
@@ -111,6 +131,7 @@ class PullServer(web.Server):
             passed.set(joined(headers, "CDN-Loop"))
             asking = Asking(headers.get("Authorization", ""), connection.presented)
             caller = await pull.callers.identify(asking)
+            request[_IDENTITY] = caller.identity.name
             if isinstance(ask, NewUpload | Upload) or (isinstance(ask, Content) and method in ("PUT", "DELETE")):
                 said = Request(method, request.raw_path, headers, incoming, caller)
                 return await service.push.answer(ask, said)
@@ -131,6 +152,13 @@ class PullServer(web.Server):
         if isinstance(refusal, Forbidden):
             self._traffic.refused[refusal.reason] += 1
             log.info("refused to %s: %s %s: %s", request.remote, request.method, written(request), refusal.message)
+
+    def answered(self, reply: Reply, now: float, address: str) -> None:
+        """At once, and all of it."""
+        self.count(reply, 0.0, now, address)
+        lines = self.service.lines
+        if lines is not None:
+            lines.hit(now, address, reply)
 
     def count(self, reply: Reply, seconds: float, now: float = 0.0, address: str = "") -> None:
         about = (reply.registry, reply.kind, reply.outcome)

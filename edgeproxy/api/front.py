@@ -51,7 +51,9 @@ class Server(Protocol):
         """Seconds, exact to the second: cheaper than to ask for the time."""
         ...
 
-    def count(self, reply: Reply, seconds: float, now: float, address: str) -> None: ...
+    def answered(self, reply: Reply, now: float, address: str) -> None:
+        """At once, and all of it."""
+        ...
 
 
 class Unreadable(HttpProcessingError):
@@ -156,7 +158,7 @@ class Front:
         assert isinstance(reply.body, InMemory)
         head = fields.head(reply.status, reply.about, reply.came_by, now)
         self._connection.write_at_once(head, reply.body.body[reply.span.start : reply.span.stop])
-        self._server.count(reply, 0.0, now, self._connection.address)
+        self._server.answered(reply, now, self._connection.address)
         return True
 
 

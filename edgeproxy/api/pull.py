@@ -78,7 +78,7 @@ class Pull:
         if caller is None or not self._admission.at_once(caller, ask.reference.repository, now):
             return None
         answer = self.library.at_hand(ask.kind, ask.reference, now)
-        return answer and reply_with_content(ask, answer, headers, method == "HEAD")
+        return answer and reply_with_content(ask, answer, headers, method == "HEAD", caller.identity.name)
 
     async def answer(self, ask: PullAsk, method: str, headers: Mapping[str, str], caller: Caller) -> Reply:
         head_only = method == "HEAD"
@@ -87,7 +87,7 @@ class Pull:
             case Content():
                 answer = await self._content(ask, headers, head_only, caller)
                 try:
-                    return reply_with_content(ask, answer, headers, head_only)
+                    return reply_with_content(ask, answer, headers, head_only, caller.identity.name)
                 except Refusal:
                     release(answer.content)
                     raise

@@ -9,7 +9,7 @@ from edgeproxy.api import fields
 from edgeproxy.api.address import Ask, Catalogue, Content, NewUpload, Referrers, TagList, TokenAsk, Upload
 from edgeproxy.api.ranges import parse_range
 from edgeproxy.cache.answers import Answer, Outcome
-from edgeproxy.cache.flights import Boarding
+from edgeproxy.cache.flights import Boarding, Flight
 from edgeproxy.cache.notes import Asked
 from edgeproxy.interfaces import Content as Body
 from edgeproxy.interfaces import InMemory, Span
@@ -33,13 +33,20 @@ class Reply:
     outcome: str
     asked: Asked | None = None
     """For the access record, where it was about content."""
+    identity: str = ""
+    """Whose request it was; empty for nobody's."""
+    flight: Flight | None = None
+    detail: str = ""
+    """For the log: what was wrong."""
 
 
-def reply_with_content(ask: Content, answer: Answer, headers: Mapping[str, str], head_only: bool) -> Reply:
+def reply_with_content(
+    ask: Content, answer: Answer, headers: Mapping[str, str], head_only: bool, identity: str = ""
+) -> Reply:
     """Conditions first, then ranges (RFC 9110, section 13.2.2). Raises `RangeInvalid`."""
     descriptor, outcome = answer.descriptor, answer.outcome
     asked: Asked = (head_only, ask.kind, ask.reference, descriptor)
-    about = (ask.reference.repository.registry, ask.kind, outcome.word, asked)
+    about = (ask.reference.repository.registry, ask.kind, outcome.word, asked, identity, answer.flight)
     if matches(joined(headers, "If-None-Match"), descriptor.digest):
         kept = tuple(
             field for field in fields.of_content(descriptor, ask.namespace, None) if field[0] not in _OF_A_BODY
@@ -100,7 +107,9 @@ def reply_with_refusal(refusal: Refusal, ask: Ask | None, head_only: bool, ways:
     length = ("Content-Length", str(len(body)))
     span = Span(0, 0 if head_only else len(body))
     asked: Asked | None = (head_only, ask.kind, ask.reference, None) if isinstance(ask, Content) else None
-    return Reply(refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error", asked)
+    return Reply(
+        refusal.status, (length,), came_by, InMemory(body), span, registry, kind, "error", asked, detail=refusal.message
+    )
 
 
 def _about(ask: Ask | None) -> tuple[str, str]:

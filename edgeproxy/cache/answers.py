@@ -3,7 +3,7 @@
 import os
 from typing import Literal, NamedTuple
 
-from edgeproxy.cache.flights import Boarding
+from edgeproxy.cache.flights import Boarding, Flight
 from edgeproxy.interfaces import Content, InMemory, OnDisk
 from edgeproxy.oci.manifest import Descriptor
 
@@ -30,6 +30,8 @@ class Answer(NamedTuple):
     descriptor: Descriptor
     content: Content | Boarding | None
     outcome: Outcome
+    flight: Flight | None = None
+    """What brought it, where it was not here."""
 
 
 def read(content: Content) -> bytes:

@@ -265,6 +265,7 @@ class Download:
             raise Unavailable(f"{connection.upstream.name} knows no ranges")
         connection.answered = True
         self.sources.setdefault(connection.upstream, [])
+        flight.answered_by(connection.upstream.name)
         for rival in connection.rivals:
             if rival.task is not None:
                 rival.task.cancel()

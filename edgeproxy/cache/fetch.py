@@ -65,7 +65,7 @@ class Fetch:
 
     async def _manifest(self, flight: Flight) -> None:
         pinned = flight.pinned
-        body, declared = await self._whole(pinned)
+        body, declared = await self._whole(flight)
         declared = media_type(body, declared)
         try:
             await self._store_manifest(pinned, body, declared)
@@ -94,13 +94,13 @@ class Fetch:
         finally:
             await writer.close(keep=False)
 
-    async def _whole(self, pinned: Pinned) -> tuple[bytes, str]:
+    async def _whole(self, flight: Flight) -> tuple[bytes, str]:
         """The manifest, verified, and the type that upstream gives it."""
-        tries = 0
+        pinned, tries = flight.pinned, 0
         while True:
             try:
                 return await self._upstreams.first(
-                    pinned.repository, lambda upstream: self._read(upstream, pinned), unknown("manifests", pinned)
+                    pinned.repository, lambda upstream: self._read(upstream, flight), unknown("manifests", pinned)
                 )
             except Refusal as refusal:
                 tries += 1
@@ -108,8 +108,8 @@ class Fetch:
                     raise
                 await self._clock.sleep(delay(tries))
 
-    async def _read(self, upstream: Upstream, pinned: Pinned) -> tuple[bytes, str]:
-        received = bytearray()
+    async def _read(self, upstream: Upstream, flight: Flight) -> tuple[bytes, str]:
+        pinned, received = flight.pinned, bytearray()
         async with upstream.open("manifests", pinned) as body:
             async for chunk in body.chunks():
                 received += chunk
@@ -121,6 +121,7 @@ class Fetch:
             self._mismatch(pinned, error)
             self._upstreams.ranking.judge(upstream, len(received), right=False)
             raise error
+        flight.answered_by(upstream.name)
         return bytes(received), body.media_type
 
     # blobs: streamed into a growing file

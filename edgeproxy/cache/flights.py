@@ -38,6 +38,8 @@ class Flight:
         self.released = 0
         self.body: bytes | None = None
         """The whole content, for manifests only."""
+        self.brought_by: list[str] = []
+        """Names of the upstreams that have answered."""
         self._writer: BlobWriter | None = None
         self._doubted: int | None = None
         self._landed = False
@@ -51,6 +53,10 @@ class Flight:
         return f"<Flight {self.pinned} {state} {self.released}/{self.size}>"
 
     # what fetch says
+
+    def answered_by(self, upstream: str) -> None:
+        if upstream not in self.brought_by:
+            self.brought_by.append(upstream)
 
     def depart(self, writer: BlobWriter, size: int | None, media_type: str) -> None:
         """Upstream has answered."""

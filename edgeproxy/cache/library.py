@@ -140,7 +140,7 @@ class Library:
             if outcome is COLLAPSED:
                 self._accesses.note(pinned.digest)
             body = flight.body or b""
-            return Answer(Descriptor(flight.media_type, pinned.digest, len(body)), InMemory(body), outcome)
+            return Answer(Descriptor(flight.media_type, pinned.digest, len(body)), InMemory(body), outcome, flight)
         await self._flights.departed(flight)
         if not flight.size:  # not announced, so known at the end; or nothing, of which nothing can be held back
             await self._flights.landed(flight)
@@ -149,7 +149,7 @@ class Library:
             return await self._get(flight.kind, pinned)
         if outcome is COLLAPSED:  # the first use is counted when it is kept
             self._accesses.note(pinned.digest)
-        return Answer(Descriptor("", pinned.digest, flight.size or 0), boarding, outcome)
+        return Answer(Descriptor("", pinned.digest, flight.size or 0), boarding, outcome, flight)
 
     def _was_brought_by_another(self, pinned: Pinned) -> bool:
         flight = self._flights.get(pinned.digest)

@@ -16,7 +16,7 @@ from edgeproxy.process import run
 def serve(file: Path | None) -> None:
     """Run the daemon until SIGTERM; SIGHUP reads the configuration again."""
     config = configured(file)
-    logs.set_up(config.log_level)
+    logs.set_up(config.log_level, config.log_format)
     try:
         asyncio.run(run(config, lambda: configured(file)))
     except CannotStart as error:

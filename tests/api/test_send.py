@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from edgeproxy.api.send import _send_pieces
+from edgeproxy.api.send import Progress, _send_pieces
 from edgeproxy.interfaces import Span
 
 BODY = bytes(range(256)) * 8000
@@ -33,10 +33,12 @@ async def test_pieces_are_what_the_span_says_and_let_others_in(tmp_path: Path) -
             turns += 1
             await asyncio.sleep(0)
 
+    progress = Progress()
     taken, waiting = Taken(), asyncio.create_task(others())
     with (tmp_path / "file").open("rb") as file:
-        assert await _send_pieces(file.fileno(), Span(1000, 1_999_999), taken) == 1_999_999
-        assert await _send_pieces(file.fileno(), Span(2_048_000 - 3, 3_000_000), Taken()) == 2_048_000
+        assert await _send_pieces(file.fileno(), Span(1000, 1_999_999), taken, progress) == 1_999_999
+        assert await _send_pieces(file.fileno(), Span(2_048_000 - 3, 3_000_000), Taken(), Progress()) == 2_048_000
+    assert progress.sent == 1_998_999
     waiting.cancel()
     assert b"".join(taken.pieces) == BODY[1000:1_999_999]
     assert turns >= len(taken.pieces) > 10
