@@ -28,6 +28,7 @@ from edgeproxy.remote.peer import RegistryPeer
 from edgeproxy.remote.programs import command, credential_helper
 from edgeproxy.remote.pushing import Address, Pushing
 from edgeproxy.remote.registry import Registry, Timeouts
+from edgeproxy.remote.stored import StoredLogins
 from edgeproxy.remote.tokens import Tokens
 from edgeproxy.remote.transport import CertificateInvalid, Proxies, Transport, tls
 from edgeproxy.sections import TokenConfig
@@ -54,14 +55,17 @@ def _bytes(share: float, disk: int) -> int:
     return int(disk * share) if isinstance(share, float) else share
 
 
-def registries(config: Config, session: ClientSession, name: str) -> Mapping[str, Sequence[Registry]]:
+def registries(
+    config: Config, session: ClientSession, name: str, stored: StoredLogins
+) -> Mapping[str, Sequence[Registry]]:
+    """`stored`: logins of registries whose configuration has none."""
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
     proxies, contexts = Proxies(os.environ), cache(tls)
 
     def registry(upstream: UpstreamConfig) -> Registry:
         url = URL(upstream.url)
         transport = Transport(session, url, proxies, *_contexts(upstream, contexts))
-        source = _source(upstream)
+        source = _source(upstream) or (stored.source(upstream.host) if upstream.role == "origin" else None)
         login = Login(source) if source else None
         return Registry(
             upstream.place, url, transport, login, name, timeouts, upstream.role, Allowance(upstream.reserve)

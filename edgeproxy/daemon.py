@@ -13,8 +13,10 @@ from edgeproxy.access.callers import Asking, Callers
 from edgeproxy.access.issuer import Issuer, new_key
 from edgeproxy.access.roles import Permitted
 from edgeproxy.access.users import Users
+from edgeproxy.accounts import Accounts
 from edgeproxy.admin.app import Operations
 from edgeproxy.admin.contents import ContentRequests
+from edgeproxy.admin.logins import LoginRequests
 from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.settings import SettingRequests
@@ -71,6 +73,7 @@ from edgeproxy.overview import Overview, Parts
 from edgeproxy.registries import TargetConfig, registered_target
 from edgeproxy.remote.measured import MeasuredRanking
 from edgeproxy.remote.registry import Registry
+from edgeproxy.remote.stored import StoredLogins
 from edgeproxy.sites.tasks import Lag
 from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.disk import DiskStore, Layout, once
@@ -115,6 +118,9 @@ class Daemon:
         self.scrub = Scrub(self.store, traffic, lambda *each: self._library.bring(*each))
         self.metrics = Metrics(traffic, self._gauges())
         self.lines = RequestLog(logs.write, config.log_format) if config.log_requests else None
+        self.exchanged: Callable[[], None] = lambda: None
+        """Called when what was configured has changed by itself."""
+        self._stored = StoredLogins(self.layout.data / "logins.json")
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -123,7 +129,8 @@ class Daemon:
         limits = assembly.limits(config, self.store)
         policy, judging, notes = self.judgement.policy, self.judgement.judging, self.judgement.notes
         room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, judging)
-        registries = assembly.registries(config, self._session, self.layout.name)
+        registries = assembly.registries(config, self._session, self.layout.name, self._stored)
+        self._config, self._registries = config, registries
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
         self.budget = assembly.budget(config, clock, self._traffic)
@@ -274,9 +281,16 @@ class Daemon:
         contents = ContentRequests(
             lambda: Holdings(self.store, self.room, self.clock), lambda image: self.addresses.image(image)
         )
-        return Operations(
-            self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents, verify, settings
+        logins = LoginRequests(
+            Accounts(self._stored, lambda: self._config.registry, lambda: self._registries, self._configure_again)
         )
+        return Operations(
+            self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents, verify, settings, logins
+        )
+
+    def _configure_again(self) -> None:
+        self.configure(self._config)
+        self.exchanged()
 
     def _overview(self) -> Overview:
         return Overview(

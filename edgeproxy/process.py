@@ -51,6 +51,7 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
         daemon = _build(config, supervisor, session, traffic)
         certificates = _certificates(config)
         server = pull_server(config, daemon.service, traffic, time.monotonic())
+        daemon.exchanged = lambda: server.exchange(daemon.service)
         allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
         operators = admin_app(daemon.operations(), allow)
         admin = web.AppRunner(operators, access_log=None)

@@ -71,6 +71,11 @@ class RemoteConfig(Section):
             raise ValueError("client_key is given without client_cert: name the certificate, too")
         return self
 
+    @property
+    def has_login(self) -> bool:
+        """Whether the configuration says how we log in there."""
+        return any(self._is_given(key) for key in (*_PASSWORDS, *_LOGINS))
+
     def _is_given(self, key: str) -> bool:
         value = getattr(self, key)
         return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from edgeproxy.admin.contents import ContentRequests
 from edgeproxy.admin.guard import Allow, guard, no_pages
+from edgeproxy.admin.logins import LoginRequests
 from edgeproxy.admin.model import ModelRequests
 from edgeproxy.admin.openapi import add_openapi
 from edgeproxy.admin.page import add_page
@@ -35,6 +36,7 @@ class Operations(NamedTuple):
     contents: ContentRequests
     verify: VerifyRequests
     settings: SettingRequests
+    logins: LoginRequests
 
 
 def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
@@ -61,6 +63,7 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     parts.contents.add_to(app.router)
     parts.verify.add_to(app.router)
     parts.settings.add_to(app.router)
+    parts.logins.add_to(app.router)
     add_openapi(app.router)
     add_page(app.router)
     app.router.add_post(f"{PREFIX}{{policy}}", parts.webhooks.post)

@@ -190,6 +190,23 @@ class Registry:
         own = lent.get()
         return self._tokens if own is None or self.guarded or self.role != "origin" else self._tokens_of(own)
 
+    @property
+    def host(self) -> str:
+        """Host and port, as they are written."""
+        return self.name.partition("/")[0]
+
+    async def try_login(self, credentials: Credentials) -> None:
+        """Raises `UpstreamUnauthorized` where this login is not taken; the one that is in use is left alone."""
+        login = Login(given(credentials.username, lambda: credentials.password))
+        tokens = Tokens(self._transport, self._url, login, self._timeouts.first_byte)
+        url = self._url.with_path(f"{self._url.path.rstrip('/')}/v2/")
+        response = await tokens.authorized("", partial(self._send, "GET", url, {}, tokens.allowance))
+        response.release()
+        if response.status in (401, 403):
+            raise UpstreamUnauthorized(f"{self.name} does not take the login of {credentials.username}")
+        if response.status != 200:
+            raise Unavailable(f"{self.name} answers with status {response.status}")
+
     async def knock(self) -> None:
         """Ask whether it speaks this protocol (distribution-spec, spec.md#determining-support); any answer will do."""
         response = await self._send(
