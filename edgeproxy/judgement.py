@@ -106,6 +106,7 @@ class Judgement:
             "governs": standing.governs,
             "shadows": dict(standing.misses),
             "known": standing.known,
+            "calibration": [each._asdict() for each in self._learned.calibration.points()],
             "stale": self._learned.freshness.stale,
             "record": self._record.size(),
             "dropped": self.notes.dropped if self.notes else 0,

@@ -13,6 +13,7 @@ import numpy as np
 from edgeproxy.interfaces import Access, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Tag
+from edgeproxy.predict.calibration import Calibration
 from edgeproxy.predict.council import Council
 from edgeproxy.predict.features import NAMES, rows
 from edgeproxy.predict.fixed import FixedPolicy
@@ -80,6 +81,7 @@ class LearnedPolicy:
         self._request = request
         self.ledger = Ledger(limit)
         self.freshness = Freshness(stale)
+        self.calibration = Calibration(self.ledger)
         shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
         self._council = Council(shadows)
         self._verdicts: Verdicts | None = None
@@ -107,6 +109,8 @@ class LearnedPolicy:
         self._until = happening.time
         self.freshness.observe(happening)
         slot = self.ledger.observe(happening)
+        if self._verdicts is not None:
+            self.calibration.observe(self._verdicts.model, happening.time)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
             size = int(self.ledger.objects.columns["size"][slot])
             self._council.request(key_of(happening.digest), size, happening.time)

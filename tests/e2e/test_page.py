@@ -8,10 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from edgeproxy.replay.site import Site
+from edgeproxy.store.record import Record
 from tests.parts.browser import Browser, browser
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery
 from tests.parts.processes import need, run, wait_until
+from tests.parts.registry import DockerRegistry
 from tests.parts.relay import Fault, RecordingRelay
 
 PICTURES = os.environ.get("PICTURES_OF_THE_PAGE")
@@ -111,3 +114,15 @@ async def test_the_page_outlives_the_daemon(page: Browser, proxy: Edgeproxy) -> 
     await proxy.start()
     await says(page, "#state", "live")
     page.complaints()  # of the connection that was lost
+
+
+async def test_what_the_model_expected_and_what_came(page: Browser, registry: DockerRegistry, tmp_path: Path) -> None:
+    """Two days are remembered; a third of it is enough to judge by."""
+    site = Edgeproxy(tmp_path / "proxy", {"registry.test": registry.url})
+    Record(site.data / "record", 10**8).append(list(Site(5, days=2.0, services=40, nodes=20).happenings()))
+    async with site:
+        await look(page, site)
+        await wait_until(lambda: page.count("#calibration .dot") >= 2, "there are points")
+        assert page.count("#calibration .ideal") == 1
+        assert page.count("#shadows dt.governs") == 1
+    assert page.complaints() == []
