@@ -274,7 +274,8 @@ class Daemon:
         prefetch = PrefetchRequests(self.prefetches)
         sites = SiteRequests(Steering(self.replication, self.pulling, self._outbox, self._registered))
         webhooks = Webhooks(self.pulling.told, lambda: self._secrets)
-        status = StatusRequests(self._overview().document, self.ready)
+        overview = self._overview()
+        status = StatusRequests(overview.document, self.ready, overview.budgets)
         model = ModelRequests(self.judgement.document, self.judgement.explain)
         settings = SettingRequests(lambda: self._effective, logging.getLogger("edgeproxy"))
         verify = VerifyRequests(self.scrub, self._supervisor.spawn)
@@ -305,6 +306,7 @@ class Daemon:
                 self.prefetches,
                 room=lambda: self.room,
                 ranking=lambda: self.ranking,
+                link=lambda: self.budget,
                 offline=lambda: self._offline,
             ),
             self.clock,

@@ -1,6 +1,7 @@
 """What the daemon does at this moment and has done: one document, for the status page and whoever else asks."""
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, NamedTuple
 
 from edgeproxy import __version__
@@ -12,6 +13,7 @@ from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.prefetch import PrefetchJobs
 from edgeproxy.jobs.replicate import Replication
 from edgeproxy.judgement import Judgement
+from edgeproxy.remote.budget import Budget
 from edgeproxy.remote.measured import Measured, MeasuredRanking
 from edgeproxy.store.disk import DiskStore
 
@@ -31,6 +33,7 @@ class Parts(NamedTuple):
     prefetches: PrefetchJobs
     room: Callable[[], Room]
     ranking: Callable[[], MeasuredRanking]
+    link: Callable[[], Budget]
     offline: Callable[[], bool]
 
 
@@ -67,6 +70,25 @@ class Overview:
             "prefetch": [job.summary() for job in parts.prefetches.all()[:10]],
             "replication": self._replication(),
             "model": parts.judgement.document(),
+        }
+
+    async def budgets(self) -> Document:
+        """What may be used, and what is left of it; `None` where there is no bound."""
+        parts, now = self._parts, self._clock.now()
+        link, room = parts.link(), parts.room()
+        return {
+            "cache": {**self._cache(), "reserve": room.limits.reserve, "spare": await room.spare()},
+            "link": {"rate": _bound(link.rate), "background_rate": _bound(link.background_rate)},
+            "upstreams": [
+                {
+                    "registry": registry,
+                    "name": each.name,
+                    "limit": each.allowance.limit(now),
+                    "remaining": each.allowance.remaining(now),
+                }
+                for registry, upstreams in parts.ranking().standings()
+                for each in upstreams
+            ],
         }
 
     def upstreams(self) -> list[Document]:
@@ -119,6 +141,10 @@ class Overview:
             for name, target in replication.targets.items()
             for lag in [replication.backlog.lag(name)]
         ]
+
+
+def _bound(rate: float) -> float | None:
+    return None if rate == inf else rate
 
 
 def _saved(figures: Figures) -> int:

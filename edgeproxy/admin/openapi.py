@@ -32,6 +32,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", PATH): Operation("This document"),
     ("GET", "/api/v1/status"): Operation("What the daemon does and has done"),
     ("GET", "/api/v1/events"): Operation("The status each second, as server-sent events", kind="text/event-stream"),
+    ("GET", "/api/v1/budgets"): Operation("What may be used of disk, link and upstreams, and what is left"),
     ("GET", "/api/v1/model"): Operation("What has been learned, and what decides what leaves"),
     ("GET", "/api/v1/explain"): Operation("Why a blob or manifest stays or goes", query="digest"),
     ("GET", "/api/v1/images"): Operation("The images that are here", query="match after limit"),

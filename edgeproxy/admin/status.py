@@ -15,16 +15,23 @@ _MOST = 32
 
 
 class StatusRequests:
-    def __init__(self, document: Callable[[], Mapping[str, Any]], trouble: Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        document: Callable[[], Mapping[str, Any]],
+        trouble: Callable[[], Awaitable[str]],
+        budgets: Callable[[], Awaitable[Mapping[str, Any]]],
+    ) -> None:
         """`trouble`: what is wrong, in words for the operator; nothing is ""."""
         self._document = document
         self._trouble = trouble
+        self._budgets = budgets
         self._looking = 0
         self._closing = asyncio.Event()
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get("/api/v1/status", self._status)
         app.router.add_get("/api/v1/events", self._events)
+        app.router.add_get("/api/v1/budgets", self._budget)
         app.on_shutdown.append(self._close)
 
     async def _close(self, app: web.Application) -> None:
@@ -35,6 +42,9 @@ class StatusRequests:
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(await self._now(), headers={"Cache-Control": "no-store"})
+
+    async def _budget(self, request: web.Request) -> web.Response:
+        return web.json_response(await self._budgets(), headers={"Cache-Control": "no-store"})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events (HTML, section 9.2), one a second, until the client leaves, or we do."""
