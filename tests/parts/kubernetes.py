@@ -12,8 +12,8 @@ import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm/edgeproxy"
-VERSIONS = ("1.26", kubernetes_validate.latest_version())
-"""The oldest Kubernetes that what deploy/ has is for, and the newest that is known."""
+OLDEST = "1.26"
+"""The oldest Kubernetes that what deploy/ has is for."""
 _WARNING = 2
 Document = dict[str, Any]
 
@@ -49,10 +49,10 @@ def kustomized(directory: Path) -> list[Document]:
     return documents(done.stdout)
 
 
-def wrong(document: Document) -> list[str]:
-    """What the schemas of Kubernetes, which know every key, refuse of it."""
+def wrong(document: Document, oldest: str = OLDEST) -> list[str]:
+    """What Kubernetes' schemas, which know every key, refuse of it: the oldest and the newest."""
     found = []
-    for version in VERSIONS:
+    for version in (oldest, kubernetes_validate.latest_version()):
         try:
             kubernetes_validate.validate(document, version, strict=True)
         except kubernetes_validate.ValidationError as error:
