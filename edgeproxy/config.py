@@ -4,6 +4,7 @@ Every key has a default, a unit and a line in docs/configuration.md. Nothing bel
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -43,6 +44,17 @@ KNOWN_REGISTRIES = {
     "public.ecr.aws": "https://public.ecr.aws",
 }
 _ENVIRONMENT = {"EDGEPROXY_LISTEN": "listen", "EDGEPROXY_ADMIN": "admin", "EDGEPROXY_DATA": "data"}
+
+
+class TraceConfig(Section):
+    endpoint: str = ""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str) -> str:
+        if endpoint and not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", endpoint):
+            raise ValueError(f'{endpoint!r} is not the URL of a collector: write it as in "http://127.0.0.1:4318"')
+        return endpoint
 
 
 class CacheConfig(Section):
@@ -107,6 +119,7 @@ class Config(Section):
     target: tuple[TargetConfig, ...] = ()
     replication: tuple[ReplicationConfig, ...] = ()
     learn: LearnConfig = LearnConfig()
+    trace: TraceConfig = TraceConfig()
 
     @field_validator("log_level")
     @classmethod

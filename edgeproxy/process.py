@@ -13,6 +13,7 @@ from functools import partial
 
 from aiohttp import ClientSession, web
 
+from edgeproxy import tracing
 from edgeproxy.admin.app import admin_app
 from edgeproxy.api.app import PullServer, Service
 from edgeproxy.api.connection import ConnectionLimits
@@ -45,6 +46,7 @@ async def run(config: Config, reload: Callable[[], Config]) -> None:
 async def _run(config: Config, reload: Callable[[], Config]) -> None:
     _raise_file_limit()
     traffic, stop = Traffic(), asyncio.Event()
+    _trace(config)
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
     async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, SystemClock(), traffic)
@@ -78,6 +80,15 @@ async def _run(config: Config, reload: Callable[[], Config]) -> None:
             log.info("stopping: requests under way have %g s to end", config.timeout.drain)
         supervisor.stop()
         await daemon.close()
+    await asyncio.to_thread(tracing.shut_down)
+
+
+def _trace(config: Config) -> None:
+    if config.trace.endpoint:
+        try:
+            tracing.set_up(config.trace.endpoint, f"{socket.gethostname()}:{config.listen[1]}")
+        except tracing.NotInstalled as error:
+            raise CannotStart(str(error)) from error
 
 
 def pull_server(config: Config, service: Service, traffic: Traffic, now: float) -> PullServer:

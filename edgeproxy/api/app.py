@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from edgeproxy import tracing
 from edgeproxy.access.callers import Asking
 from edgeproxy.access.certificates import By
 from edgeproxy.access.limits import Clients
@@ -86,6 +87,18 @@ class PullServer(web.Server):
             await asyncio.wait(leaving, timeout=_LAST_BYTES)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not tracing.is_on():
+            return await self._answer(request)
+        with tracing.span(request.method, "server", request.headers) as span:
+            span.set_attribute("http.request.method", request.method)
+            span.set_attribute("url.path", written(request))
+            span.set_attribute("client.address", request.remote or "")
+            response = await self._answer(request)
+            span.set_attribute("http.response.status_code", response.status)
+            span.set_attribute("edgeproxy.cache", response.headers.get("Cache-Status", ""))
+            return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
         service, address, progress = self.service, request.remote or "", Progress()
         reply = await self._reply(request, service)

@@ -18,7 +18,7 @@ from aiohttp import (
 )
 from yarl import URL
 
-from edgeproxy import __version__
+from edgeproxy import __version__, tracing
 from edgeproxy.interfaces import Kind, Page, Role
 from edgeproxy.oci.credentials import Credentials, lent
 from edgeproxy.oci.digest import Digest
@@ -298,12 +298,24 @@ class Registry:
         if authorization:
             sent["Authorization"] = authorization
         own = url.origin() == self._url.origin()
-        if own and (after := allowance.retry_after(time.time())) is not None:
+        with tracing.span(f"{method} {self.name}", "client") as span:
+            tracing.carry(sent)
+            response = await self._sent(method, url, sent, allowance if own else None)
+            span.set_attribute("http.request.method", method)
+            span.set_attribute("http.response.status_code", response.status)
+            span.set_attribute("url.full", str(url.with_query(None).with_user(None)))
+            return response
+
+    async def _sent(
+        self, method: str, url: URL, headers: Mapping[str, str], allowance: Allowance | None
+    ) -> ClientResponse:
+        """`allowance`: what its owner is told to have left by the answer."""
+        if allowance is not None and (after := allowance.retry_after(time.time())) is not None:
             raise TooManyRequests(f"{self.name} wants not to be asked for {after:.0f} s", retry_after=after)
         try:
             async with asyncio.timeout(self._timeouts.first_byte):
-                response = await self._transport.send(method, url, headers=sent)
-            if own:
+                response = await self._transport.send(method, url, headers=headers)
+            if allowance is not None:
                 allowance.answered(response.status, response.headers, time.time())
             return response
         except TimeoutError as error:
