@@ -31,7 +31,7 @@ _tracing: "_Tracing | None" = None
 
 
 def set_up(endpoint: str, name: str) -> None:
-    """From now on spans go to `endpoint`, a collector of OTLP over HTTP; `name` is this proxy's. Raises `NotInstalled`."""
+    """From now on spans go to `endpoint`, a collector of OTLP; `name` is this proxy's. Raises `NotInstalled`."""
     global _tracing
     _tracing = _Tracing(endpoint, name)
 

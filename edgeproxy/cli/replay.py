@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -136,4 +136,9 @@ def _mean(shares: Sequence[float]) -> str:
 
 def _against(results: _Results, size: str, some: Sequence[Missed]) -> str:
     usual = results.get((size, "lru"), [])
-    return _mean([one.bytes / lru.bytes for one, lru in zip(some, usual, strict=True)]) if usual else ""
+    return _mean([_ratio(one.bytes, lru.bytes) for one, lru in zip(some, usual, strict=True)]) if usual else ""
+
+
+def _ratio(ours: float, usual: float) -> float:
+    """Where all fits, nobody misses anything."""
+    return ours / usual if usual else 1.0 if not ours else inf
