@@ -15,6 +15,7 @@ PAGES = [
     DOCS / "operations.md",
     DOCS / "cli.md",
     DOCS / "clients.md",
+    DOCS / "alternatives.md",
     DOCS.parent / "README.md",
     DOCS.parent / "deploy/README.md",
 ]
