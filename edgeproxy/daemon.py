@@ -34,6 +34,7 @@ from edgeproxy.api.token import TokenEndpoint
 from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
+from edgeproxy.cache.chronicle import Chronicle
 from edgeproxy.cache.chunks import Chunks
 from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.fetch import Fetch
@@ -69,6 +70,7 @@ from edgeproxy.jobs.targets import Target
 from edgeproxy.judgement import Judgement
 from edgeproxy.metrics import AnyGauge, Gauge, Metrics, TargetGauge, Traffic, UpstreamGauge
 from edgeproxy.oci.errors import Forbidden
+from edgeproxy.oci.reference import Tag
 from edgeproxy.overview import Overview, Parts
 from edgeproxy.registries import TargetConfig, registered_target
 from edgeproxy.remote.measured import MeasuredRanking
@@ -105,6 +107,7 @@ class Daemon:
         self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
+        self.chronicle = Chronicle(clock)
         self.accesses = Accesses(self.catalog, clock)
         self.savings = Savings(self.catalog, traffic, clock)
         self.survey = Survey(self.catalog, clock, lambda: self.room, self.judgement.judging)
@@ -128,19 +131,19 @@ class Daemon:
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = assembly.limits(config, self.store)
         policy, judging, notes = self.judgement.policy, self.judgement.judging, self.judgement.notes
-        room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, judging)
+        room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, judging, self.chronicle)
         registries = assembly.registries(config, self._session, self.layout.name, self._stored)
         self._config, self._registries = config, registries
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
         self.budget = assembly.budget(config, clock, self._traffic)
-        fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget)
+        fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget, self.chronicle)
         rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale, rule.pushed_for) for rule in config.rule])
         patience, self._rules = config.timeout.answer, rules
         tell = notes.checked if notes else lambda checked: None
         tags = Tags(catalog, upstreams, rules, policy, clock, spawn, patience, self.flights, fetch, tell)
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
-        self._library = library
+        self._library, self._tags = library, tags
         listings = Listings(library, catalog, upstreams, clock)
         addresses = assembly.addresses(config)
         self.admission = admission = self._admission(config, registries)
@@ -280,7 +283,9 @@ class Daemon:
         settings = SettingRequests(lambda: self._effective, logging.getLogger("edgeproxy"))
         verify = VerifyRequests(self.scrub, self._supervisor.spawn)
         contents = ContentRequests(
-            lambda: Holdings(self.store, self.room, self.clock), lambda image: self.addresses.image(image)
+            lambda: Holdings(self.store, self.room, self.clock, self.chronicle, self._fresh_for),
+            lambda image: self.addresses.image(image),
+            self.judgement.explain,
         )
         logins = LoginRequests(
             Accounts(self._stored, lambda: self._config.registry, lambda: self._registries, self._configure_again)
@@ -288,6 +293,10 @@ class Daemon:
         return Operations(
             self.metrics, self.ready, prefetch, sites, webhooks, status, model, contents, verify, settings, logins
         )
+
+    def _fresh_for(self, tag: Tag) -> float | None:
+        known = self._tags.known(tag, self.clock.now())
+        return None if known is None else known.outcome.ttl
 
     def _configure_again(self) -> None:
         self.configure(self._config)

@@ -124,6 +124,7 @@ class Judgement:
             "digest": digest,
             "worth": found.worth,
             "governs": found.governs,
+            "clients": found.clients,
             "chances": [{"within": within, "chance": chance} for within, chance in found.chances.items()],
             "contributions": [each._asdict() for each in found.contributions[:8]],
         }

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from edgeproxy.admin.problems import problem
-from edgeproxy.cache.holdings import Image, Part
+from edgeproxy.cache.holdings import About, Image, Item, Part
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import ManifestUnknown, Refusal
 from edgeproxy.oci.reference import Reference
@@ -21,6 +21,10 @@ _PURGE = 'write {"match": "docker.io/library/nginx:*"}, with "dry": true to see 
 class Holdings(Protocol):
     async def images(self, match: str = "*", after: str = "", limit: int = 100) -> list[Image]: ...
 
+    def about(self, reference: Reference) -> About: ...
+
+    async def items(self, reference: Reference) -> list[Item]: ...
+
     async def parts(self, reference: Reference) -> list[Part]: ...
 
     async def pin(self, reference: Reference, pinned: bool) -> Digest: ...
@@ -31,13 +35,21 @@ class Holdings(Protocol):
 class ContentRequests:
     """Images are named as in `docker.io/library/nginx:1.25`."""
 
-    def __init__(self, holdings: Callable[[], Holdings], parse: Callable[[str], Reference]) -> None:
+    def __init__(
+        self,
+        holdings: Callable[[], Holdings],
+        parse: Callable[[str], Reference],
+        explain: Callable[[Digest], Awaitable[Mapping[str, Any] | None]],
+    ) -> None:
+        """`explain`: what has been learned about a blob or manifest."""
+        self._explain = explain
         self._holdings = holdings
         self._parse = parse
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/api/v1/images", self._images)
         router.add_get("/api/v1/images/{name:.+}", self._image)
+        router.add_get("/api/v1/explain/{name:.+}", self._explained)
         router.add_put("/api/v1/pins/{name:.+}", self._pin)
         router.add_delete("/api/v1/pins/{name:.+}", self._pin)
         router.add_post("/api/v1/purge", self._purge)
@@ -52,10 +64,38 @@ class ContentRequests:
 
     async def _image(self, request: web.Request) -> web.Response:
         async def parts(reference: Reference) -> Mapping[str, Any]:
-            found = await self._holdings().parts(reference)
-            return {"image": str(reference), "parts": [asdict(part) for part in found]}
+            holdings = self._holdings()
+            found, about = await holdings.parts(reference), holdings.about(reference)
+            learned = await self._explain(about.digest) or {}
+            return {
+                "image": str(reference),
+                **asdict(about),
+                "clients": learned.get("clients"),
+                "chances": learned.get("chances", []),
+                "parts": [asdict(part) for part in found],
+            }
 
         return await self._about(request, parts)
+
+    async def _explained(self, request: web.Request) -> web.Response:
+        async def items(reference: Reference) -> Mapping[str, Any]:
+            found = await self._holdings().items(reference)
+            learned = [await self._explain(item.digest) or {} for item in found]
+            return {
+                "image": str(reference),
+                "items": [
+                    {
+                        **asdict(item),
+                        "history": [event._asdict() for event in item.history],
+                        "worth": known.get("worth"),
+                        "chances": known.get("chances", []),
+                        "because": [each["feature"] for each in known.get("contributions", [])[:3]],
+                    }
+                    for item, known in zip(found, learned, strict=True)
+                ],
+            }
+
+        return await self._about(request, items)
 
     async def _pin(self, request: web.Request) -> web.Response:
         async def pin(reference: Reference) -> Mapping[str, Any]:

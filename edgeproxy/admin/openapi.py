@@ -36,6 +36,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/api/v1/model"): Operation("What has been learned, and what decides what leaves"),
     ("GET", "/api/v1/explain"): Operation("Why a blob or manifest stays or goes", query="digest"),
     ("GET", "/api/v1/images"): Operation("The images that are here", query="match after limit"),
+    ("GET", "/api/v1/explain/{name}"): Operation("Why each part of an image is here, or is not"),
     ("GET", "/api/v1/images/{name}"): Operation("What is here of an image, by platform"),
     ("PUT", "/api/v1/pins/{name}"): Operation("Keep an image as it is now"),
     ("DELETE", "/api/v1/pins/{name}"): Operation("Keep an image no longer"),

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+from edgeproxy.cache.chronicle import Chronicle
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.interfaces import Clock, Held, Policy, StoreFull
 from edgeproxy.metrics import Traffic
@@ -161,8 +162,10 @@ class Room:
         spawn: Spawn,
         traffic: Traffic,
         judging: Executor | None = None,
+        chronicle: Chronicle | None = None,
     ) -> None:
         """`judging`: the one thread that the policy is asked in."""
+        self._chronicle = chronicle or Chronicle(clock)
         self._judging = judging
         self.limits = limits
         self._store = store
@@ -211,6 +214,7 @@ class Room:
             return size
         freed = await self._store.delete(chosen)
         await self._catalog.forget_links(unlinked)
+        self._chronicle.note(chosen, "purged", "an operator wanted it gone")
         return freed
 
     def _parts_of(self, roots: Collection[Digest]) -> tuple[list[Digest], int, set[Digest]]:
@@ -290,6 +294,7 @@ class Room:
         freed += await self._store.delete(chosen)
         await self._catalog.forget_links(unlinked)
         self._traffic.evictions += len(chosen)
+        self._chronicle.note(chosen, "evicted", f"{excess} bytes were needed, and this was worth least")
         if chosen:
             log.info("evicted %d blobs, %d bytes freed, to make room for %d", len(chosen), freed, excess)
         return freed

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from edgeproxy.cache.blame import Blame
+from edgeproxy.cache.chronicle import Chronicle
 from edgeproxy.cache.download import Download, delay, worth_repeating
 from edgeproxy.cache.eviction import Room
 from edgeproxy.cache.flights import Flight
 from edgeproxy.cache.pilot import Lessons
 from edgeproxy.cache.upstreams import Upstreams
-from edgeproxy.interfaces import BlobStore, BlobWriter, Clock, StoreFull, Upstream
+from edgeproxy.interfaces import BlobStore, BlobWriter, Clock, StoreFull, Upstream, Urgency
 from edgeproxy.interfaces import Link as Line
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
@@ -28,8 +29,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRIES = 2
 """Of a manifest at all upstreams."""
+_FOR_WHOM = {Urgency.CLIENT: "a client", Urgency.PREFETCH: "a prefetch", Urgency.REPLICATION: "another site"}
 _DOWNLOADS = 4
 """Of a blob that turns out to be wrong, as long as nobody has been given a byte of it."""
+
+
+def _whence(flight: Flight) -> str:
+    names = " and ".join(flight.brought_by) or "what an earlier attempt left"
+    return f"from {names}, for {_FOR_WHOM[flight.urgency]}"
 
 
 class Fetch:
@@ -44,7 +51,9 @@ class Fetch:
         clock: Clock,
         traffic: Traffic,
         line: Line,
+        chronicle: Chronicle | None = None,
     ) -> None:
+        self._chronicle = chronicle or Chronicle(clock)
         self._upstreams = upstreams
         self._store = store
         self._catalog = catalog
@@ -69,6 +78,7 @@ class Fetch:
         declared = media_type(body, declared)
         try:
             await self._store_manifest(pinned, body, declared)
+            self._chronicle.note([pinned.digest], "fetched", _whence(flight))
         except StoreFull:
             log.warning("disk full: %s is served without being kept", pinned)
         flight.media_type = declared
@@ -136,6 +146,7 @@ class Fetch:
             flight.land(writer.offset)
             await self._link(flight.pinned, writer.offset)
             await self._keep(writer)
+            self._chronicle.note([flight.pinned.digest], "fetched", _whence(flight))
         except DigestMismatch:
             keep = False
             raise

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from edgeproxy.cache.answers import read
+from edgeproxy.cache.chronicle import Chronicle, Event
 from edgeproxy.cache.eviction import Room
 from edgeproxy.interfaces import Clock
 from edgeproxy.oci.digest import Digest
@@ -47,10 +48,46 @@ class Image:
     """When upstream was asked last what the tag names."""
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """Times in seconds since the epoch; `None` where there is none."""
+
+    digest: Digest
+    used: float | None
+    uses: int
+    pinned: bool
+    pushed: bool
+    checked: float | None
+    fresh_for: float | None
+    """Seconds until upstream is asked again what the tag names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A manifest or a blob of an image, and what happened to it since the start."""
+
+    digest: Digest
+    bytes: int
+    here: bool
+    pinned: bool
+    used: float | None
+    history: Sequence[Event]
+
+
 class Holdings:
     """Reads the catalogue as it is asked; nothing is kept up to date for it."""
 
-    def __init__(self, store: DiskStore, room: Room, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: DiskStore,
+        room: Room,
+        clock: Clock,
+        chronicle: Chronicle,
+        fresh_for: Callable[[Tag], float | None],
+    ) -> None:
+        """`fresh_for`: seconds until upstream is asked about a tag again; `None` where it is not."""
+        self._chronicle = chronicle
+        self._fresh_for = fresh_for
         self._store = store
         self._catalog = store.catalog
         self._room = room
@@ -77,6 +114,40 @@ class Holdings:
         platforms = {str(each.get("digest")): _platform(each) for each in index.get("manifests") or []}
         parts = list(map(Digest, platforms)) or [digest]
         return [Part(part, platforms.get(part, ""), *self._below(part)) for part in parts]
+
+    def about(self, reference: Reference) -> About:
+        """The image as a whole. Raises `ManifestUnknown`."""
+        digest = self._digest(reference)
+        held = self._catalog.held(digest)
+        record = self._catalog.tag(reference) if isinstance(reference, Tag) else None
+        return About(
+            digest,
+            held.used if held else None,
+            held.uses if held else 0,
+            bool(held and held.pinned),
+            bool(record and record.pushed),
+            record.checked if record else None,
+            self._fresh_for(reference) if isinstance(reference, Tag) else None,
+        )
+
+    async def items(self, reference: Reference) -> list[Item]:
+        """All that it takes, its own manifest first. Raises `ManifestUnknown`."""
+        return await asyncio.to_thread(self._items, self._digest(reference))
+
+    def _items(self, root: Digest) -> list[Item]:
+        found, pending = dict[Digest, Item](), [root]
+        while pending:
+            digest = pending.pop(0)
+            if digest in found:
+                continue
+            held = self._catalog.held(digest)
+            kept = bool(held and held.pinned)
+            found[digest] = Item(
+                digest, held.size if held else 0, held is not None, kept, held.used if held else None,
+                self._chronicle.of(digest),
+            )  # fmt: skip
+            pending.extend(held.needs if held else ())
+        return list(found.values())
 
     async def pin(self, reference: Reference, pinned: bool) -> Digest:
         """Keep what it names now, or no longer. Raises `ManifestUnknown`."""

@@ -1,6 +1,7 @@
 """edgeproxy ls, inspect, pin, unpin and purge"""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from edgeproxy.cli.client import Admin, admin_option, json_option, print_json
 from edgeproxy.cli.tables import print_table
-from edgeproxy.cli.words import sized
+from edgeproxy.cli.words import lasting, percent, sized
 
 Document = Mapping[str, Any]
 _PAGE = 500
@@ -40,10 +41,12 @@ def ls(match: str, admin: str, as_json: bool) -> None:
 @admin_option
 @json_option
 def inspect(image: str, admin: str, as_json: bool) -> None:
-    """What is here of an image, by platform."""
+    """What is here of an image, by platform; who used it, until when it is fresh, and what the model thinks of it."""
     found = Admin(admin).ask("GET", f"/api/v1/images/{quote(image)}")
     if as_json:
         return print_json(found)
+    for line in _about(found, time.time()):
+        click.echo(line)
     rows = [
         (each["platform"] or "one platform", each["digest"], sized(each["bytes"]), _whole(len(each["missing"])))
         for each in found["parts"]
@@ -68,6 +71,25 @@ def pin(image: str, admin: str, as_json: bool) -> None:
 def unpin(image: str, admin: str, as_json: bool) -> None:
     """Let an image go when others need its room more."""
     _pinned("DELETE", image, admin, as_json)
+
+
+def _about(image: Document, now: float) -> Iterator[str]:
+    if image["used"] is None:
+        yield "its manifest is not here"
+    else:
+        clients = f", by about {image['clients']} clients" if image["clients"] else ""
+        yield f"used {image['uses']} times{clients}; the last time {lasting(max(1, now - image['used']))} ago"
+    if image["pushed"]:
+        yield "pushed here: upstream is not asked about its tag"
+    elif image["checked"] is not None:
+        left = image["fresh_for"]
+        fresh = "asked again at the next pull" if left is None or left <= 0 else f"fresh for {lasting(left)}"
+        yield f"upstream was asked {lasting(max(1, now - image['checked']))} ago what the tag names; {fresh}"
+    if image["pinned"]:
+        yield "kept, whatever needs the room"
+    if image["chances"]:
+        told = (f"{percent(each['chance'], 1)} within {lasting(each['within'])}" for each in image["chances"])
+        yield f"asked for again: {', '.join(told)}"
 
 
 def _pinned(method: str, image: str, admin: str, as_json: bool) -> None:

@@ -63,21 +63,36 @@ def _path(name: str) -> str:
 
 
 def _waited(daemon: Admin, job: Document, *, quiet: bool) -> Document:
-    """The job when it has ended; a bar for each image on a terminal."""
+    """The job when it has ended; on a terminal a bar for each image, and for each blob of them that is on its way."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[state]}"))
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as progress:
+        blobs: dict[str, TaskID] = {}
         bars = [progress.add_task(image["name"], total=None, state="") for image in job["images"]]
         while job["state"] not in _ENDED:
             time.sleep(_EVERY)
             job = daemon.ask("GET", _path(job["id"]))
             _draw(progress, bars, job)
+            if not progress.disable:
+                _draw_blobs(progress, blobs, job, daemon.ask("GET", "/api/v1/status")["flights"])
     return job
 
 
 def _draw(progress: Progress, bars: Sequence[TaskID], job: Document) -> None:
     for bar, image in zip(bars, job["images"], strict=True):
         progress.update(bar, completed=image["bytes"], total=image["size"] or None, state=image["state"])
+
+
+def _draw_blobs(progress: Progress, blobs: dict[str, TaskID], job: Document, flights: Sequence[Document]) -> None:
+    """Those of the job's repositories."""
+    repositories = {image["name"].partition("@")[0].rpartition(":")[0] or image["name"] for image in job["images"]}
+    coming = {each["reference"]: each for each in flights if each["reference"].partition("@")[0] in repositories}
+    for gone in blobs.keys() - coming.keys():
+        progress.remove_task(blobs.pop(gone))
+    for name, flight in coming.items():
+        if name not in blobs:
+            blobs[name] = progress.add_task(f"  {name.rpartition('@')[2][:19]}", total=None, state="")
+        progress.update(blobs[name], completed=flight["received"], total=flight["size"])
 
 
 def _tell(job: Document) -> None:

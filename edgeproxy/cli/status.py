@@ -1,7 +1,9 @@
 """edgeproxy status, edgeproxy upstreams and edgeproxy explain"""
 
+import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import click
 from rich.console import Console
@@ -78,16 +80,37 @@ def _granted(upstream: Document) -> str:
     return "" if upstream["remaining"] is None else f"{upstream['remaining']} of {upstream['limit']} requests left"
 
 
+def _item(item: Document) -> tuple[str, ...]:
+    state = "kept" if item["pinned"] else "here" if item["here"] else "not here"
+    likely = item["chances"][-1] if item["chances"] else None
+    again = f"{percent(likely['chance'], 1)} within {lasting(likely['within'])}" if likely else ""
+    if likely and item["because"]:
+        again += f" ({', '.join(item['because'])})"
+    events = [
+        f"{time.strftime('%H:%M', time.localtime(each['time']))} {each['what']} {each['detail']}"
+        for each in item["history"]
+    ]
+    return item["digest"][:19], sized(item["bytes"]), state, again, "; ".join(events[-2:])
+
+
 @click.command()
-@click.argument("digest")
+@click.argument("what")
 @admin_option
 @json_option
-def explain(digest: str, admin: str, as_json: bool) -> None:
-    """Why a blob or manifest stays or goes: DIGEST as it stands in a manifest, sha256:…"""
-    found = Admin(admin).ask("GET", f"/api/v1/explain?digest={digest}")
+def explain(what: str, admin: str, as_json: bool) -> None:
+    """Why an image is here, or is not, part by part; or what makes one blob or manifest stay or go.
+
+    WHAT is an image, or a digest as it stands in a manifest: sha256:…
+    """
+    is_digest = "/" not in what and what.partition(":")[0] in ("sha256", "sha512")
+    found = Admin(admin).ask("GET", f"/api/v1/explain?digest={what}" if is_digest else f"/api/v1/explain/{quote(what)}")
     if as_json:
         return print_json(found)
     console = Console()
+    if not is_digest:
+        rows = [_item(each) for each in found["items"]]
+        print_table(console, found["image"], ("what", "bytes", "", "asked for again", "lately"), rows)
+        return None
     for each in found["chances"]:
         console.print(f"asked for again within {lasting(each['within'])}: [bold]{percent(each['chance'], 1)}[/]")
     rows = [(each["feature"], f"{each['value']:.2f}", f"{each['weight']:+.2f}") for each in found["contributions"]]

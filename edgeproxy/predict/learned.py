@@ -15,13 +15,14 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Tag
 from edgeproxy.predict.calibration import Calibration
 from edgeproxy.predict.council import Council
-from edgeproxy.predict.features import NAMES, rows
+from edgeproxy.predict.features import NAMES, counted, rows
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
 from edgeproxy.predict.shelf import Shelf
+from edgeproxy.predict.table import Slots
 from edgeproxy.predict.verdicts import Verdicts
 
 _REQUEST = 1 << 20
@@ -55,6 +56,8 @@ class Explanation(NamedTuple):
     contributions: Sequence[Contribution]
     """The largest first."""
     governs: str
+    clients: int
+    """About how many have asked for it."""
 
 
 class LearnedPolicy:
@@ -153,11 +156,14 @@ class LearnedPolicy:
         slots = np.array([slot], np.intp)
         governs = self.standing().governs
         if self._verdicts is None:
-            return Explanation(0.0, {}, [], governs)
+            return Explanation(0.0, {}, [], governs, self._clients(slots))
         worth = float(self._verdicts.worths(slots, now)[0])
         chances, weights = self._verdicts.model.explain(rows(self.ledger, slots, now)[0])
         values = rows(self.ledger, slots, now)[0]
         found = [Contribution(name, float(values[place]), float(weights[place])) for place, name in enumerate(NAMES)]
         found.sort(key=lambda one: -abs(one.weight))
         by_horizon = dict(zip(self._verdicts.model.horizons, chances.tolist(), strict=True))
-        return Explanation(worth, by_horizon, [one for one in found if one.weight], governs)
+        return Explanation(worth, by_horizon, [one for one in found if one.weight], governs, self._clients(slots))
+
+    def _clients(self, slots: Slots) -> int:
+        return round(float(np.exp2(counted(self.ledger.objects.bits("crowd", slots)))[0]) - 1.0)

@@ -14,6 +14,7 @@ from edgeproxy.cache.absent import Absent
 from edgeproxy.cache.accesses import Accesses
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import Answer, Outcome
+from edgeproxy.cache.chronicle import Chronicle
 from edgeproxy.cache.chunks import Chunks
 from edgeproxy.cache.eviction import Limits, Room
 from edgeproxy.cache.fetch import Fetch
@@ -81,7 +82,10 @@ class Core:
         spawn, patience, policy = self.spawn, setting.patience, FixedPolicy()
         limits = Limits(setting.budget, setting.reserve)
         self.flights = Flights(spawn, patience)
-        self.room = Room(limits, store, self.catalog, policy, clock, spawn, self.traffic, setting.judging)
+        self.chronicle = Chronicle(clock)
+        self.room = Room(
+            limits, store, self.catalog, policy, clock, spawn, self.traffic, setting.judging, self.chronicle
+        )
         hub = [self._measured("first", self.first), self._measured("second", self.second)]
         by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [self._measured("other", self.other)]}
         self.ranking = MeasuredRanking(by_registry, clock, self.traffic)
@@ -89,7 +93,7 @@ class Core:
         """When an answer is late; moves only as a test says."""
         upstreams = Upstreams(self.ranking, self.lateness, setting.offline, self.ranking.spares)
         self.budget = Budget(setting.link, {}, clock, self.traffic)
-        self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic, self.budget)
+        self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic, self.budget, self.chronicle)
         self.overflow = Overflow(upstreams, self.traffic, self.budget)
         rules, flights, fetch = Rules(setting.rules), self.flights, self.fetch
         self.tags = Tags(self.catalog, upstreams, rules, policy, clock, spawn, patience, flights, fetch)

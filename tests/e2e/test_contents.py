@@ -1,6 +1,7 @@
 """What is held, at the shell: listed, looked into, kept and deleted."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -40,8 +41,28 @@ async def test_images_are_listed_and_looked_into(proxy: Edgeproxy, gallery: Gall
     assert parts["linux/amd64"]["missing"] == [parts["linux/amd64"]["digest"]]
     _, said, _ = await edgeproxy(proxy, "inspect", DOCKER)
     assert gallery.docker.digest in said
+    assert re.search(r"^used \d+ times.*; the last time \d+ s ago$", said, re.MULTILINE)
+    assert re.search(r"^upstream was asked \d+ s ago what the tag names; fresh for \d+ min$", said, re.MULTILINE)
     code, _, told = await edgeproxy(proxy, "inspect", DOCKER.replace("docker", "dokcer"))
     assert (code, f"did you mean {DOCKER}?" in told) == (1, True)
+
+
+async def test_why_something_is_here_or_is_not(proxy: Edgeproxy, gallery: Gallery) -> None:
+    _, said, _ = await edgeproxy(proxy, "explain", DOCKER, "--json")
+    items = {each["digest"]: each for each in json.loads(said)["items"]}
+    assert set(items) == {gallery.docker.digest, *gallery.docker.blobs}
+    assert all(each["here"] and each["history"][-1]["what"] == "fetched" for each in items.values())
+    assert all(
+        each["history"][-1]["detail"].endswith("for a prefetch") for each in items.values() if each["bytes"] > 10**5
+    )
+    _, said, _ = await edgeproxy(proxy, "explain", DOCKER)
+    assert re.search(rf"^{gallery.docker.digest[:19]} .* here .*fetched from 127.0.0.1:\d+, for", said, re.MULTILINE)
+    await edgeproxy(proxy, "purge", DOCKER)
+    code, _, told = await edgeproxy(proxy, "explain", DOCKER)
+    assert (code, "is not here" in told) == (1, True)
+    _, said, _ = await edgeproxy(proxy, "explain", DOCKER.replace(":1.0", f"@{gallery.docker.digest}"), "--json")
+    (gone,) = json.loads(said)["items"]
+    assert (gone["here"], [each["what"] for each in gone["history"]]) == (False, ["fetched", "purged"])
 
 
 async def test_what_is_purged_is_gone_and_what_is_kept_stays(proxy: Edgeproxy, gallery: Gallery) -> None:
