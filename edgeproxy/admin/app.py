@@ -15,6 +15,7 @@ from edgeproxy.admin.prefetch import PrefetchRequests
 from edgeproxy.admin.settings import SettingRequests
 from edgeproxy.admin.sites import SiteRequests
 from edgeproxy.admin.status import StatusRequests
+from edgeproxy.admin.stream import Streams
 from edgeproxy.admin.verify import VerifyRequests
 from edgeproxy.admin.webhooks import PREFIX, Webhooks
 from edgeproxy.metrics import Metrics
@@ -56,9 +57,11 @@ def admin_app(parts: Operations, allow: Allow | None = None) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", scrape)
-    parts.prefetch.add_to(app.router)
+    streams = Streams()
+    app.on_shutdown.append(streams.close)
+    parts.prefetch.add_to(app.router, streams)
     parts.sites.add_to(app.router)
-    parts.status.add_to(app)
+    parts.status.add_to(app.router, streams)
     parts.model.add_to(app.router)
     parts.contents.add_to(app.router)
     parts.verify.add_to(app.router)

@@ -46,6 +46,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/api/v1/prefetch"): Operation("The lists of images that are, or were, brought"),
     ("POST", "/api/v1/prefetch"): Operation("Bring images", 202, body="images platforms? deadline?"),
     ("GET", "/api/v1/prefetch/{id}"): Operation("How far one of them is"),
+    ("GET", "/api/v1/prefetch/{id}/events"): Operation(
+        "The same each second, as server-sent events, until it has ended", kind="text/event-stream"
+    ),
     ("DELETE", "/api/v1/prefetch/{id}"): Operation("Bring no more of it"),
     ("GET", "/api/v1/logins"): Operation("Who we are at upstreams"),
     ("PUT", "/api/v1/logins/{registry}"): Operation("Try a login, keep it and use it", body="username password"),

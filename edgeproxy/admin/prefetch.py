@@ -8,9 +8,11 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from edgeproxy.admin.problems import problem
+from edgeproxy.admin.stream import Streams
 from edgeproxy.oci.errors import NameUnknown, Refusal
 
 _EXAMPLE = 'write {"images": ["docker.io/library/nginx:1.25"], "platforms": ["linux/amd64"]}'
+_ENDED = ("done", "failed", "cancelled")
 _DEADLINE = 'deadline is a time with its zone: write "2026-11-30T06:00:00Z"'
 
 
@@ -38,10 +40,12 @@ class PrefetchRequests:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
+    def add_to(self, router: web.UrlDispatcher, streams: Streams) -> None:
+        self._streams = streams
         router.add_get("/api/v1/prefetch", self._list)
         router.add_post("/api/v1/prefetch", self._post)
         router.add_get("/api/v1/prefetch/{id}", self._get)
+        router.add_get("/api/v1/prefetch/{id}/events", self._events)
         router.add_delete("/api/v1/prefetch/{id}", self._cancel)
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -60,6 +64,18 @@ class PrefetchRequests:
 
     async def _get(self, request: web.Request) -> web.Response:
         return await _answered(self._found(request.match_info["id"]))
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """How far it is, each second, and once more when it has ended."""
+        try:
+            job = self._jobs.get(request.match_info["id"])
+        except NameUnknown as refusal:
+            return problem(404, refusal.message)
+
+        async def document() -> Mapping[str, Any]:
+            return job.document()
+
+        return await self._streams.answer(request, "prefetch", document, lambda found: found["state"] in _ENDED)
 
     async def _found(self, name: str) -> Job:
         return self._jobs.get(name)

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
+from edgeproxy.cli.client import json_option, print_json
 from edgeproxy.cli.registry import Registry
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Refusal
@@ -26,7 +27,8 @@ _url = click.option("--url", default=_HERE, show_default=True, help="The daemon,
 @click.option("--platform", help="Only this, as in linux/amd64; else all that an image is for.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The tar.")
 @_url
-def export(images: Sequence[str], platform: str | None, output: Path, url: str) -> None:
+@json_option
+def export(images: Sequence[str], platform: str | None, output: Path, url: str, as_json: bool) -> None:
     """Write IMAGES into one tar, which carries them to a site without a link. What they share is in it once."""
     registry, aside = Registry(url), output.with_name(f".{output.name}.part")
     try:
@@ -37,13 +39,16 @@ def export(images: Sequence[str], platform: str | None, output: Path, url: str) 
                 repository, reference = _split(image)
                 entry = writer.manifest(repository, reference, platform)
                 entries.append({**entry, "annotations": {_NAME: image}})
-                click.echo(f"{image}: {entry['digest']}")
+                if not as_json:
+                    click.echo(f"{image}: {entry['digest']}")
             _add(
                 tar,
                 "index.json",
                 json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode(),
             )
         aside.replace(output)
+        if as_json:
+            print_json({"images": _named(entries)})
     finally:
         aside.unlink(missing_ok=True)
 
@@ -101,7 +106,8 @@ class _Checked(io.RawIOBase):
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_url
-def import_(file: Path, url: str) -> None:
+@json_option
+def import_(file: Path, url: str, as_json: bool) -> None:
     """Push the images of a tar, under the names they were exported by. They stay until somebody deletes them.
 
     It takes the role `pusher`; each blob is verified on its way in.
@@ -110,15 +116,23 @@ def import_(file: Path, url: str) -> None:
     try:
         with tarfile.open(file) as tar:
             reader = _Reader(registry, tar)
-            for entry in json.loads(reader.read("index.json"))["manifests"]:
+            entries = json.loads(reader.read("index.json"))["manifests"]
+            for entry in entries:
                 name = (entry.get("annotations") or {}).get(_NAME, "")
                 repository, reference = _split(name)
                 reader.push(repository, reference, Digest.parse(entry["digest"]), entry["mediaType"])
-                click.echo(f"{name}: {entry['digest']}")
+                if not as_json:
+                    click.echo(f"{name}: {entry['digest']}")
+            if as_json:
+                print_json({"images": _named(entries)})
     except (tarfile.TarError, KeyError, ValueError, TypeError) as error:
         raise click.ClickException(f"{file} holds no OCI image layout: {error}") from error
     except Refusal as refusal:
         raise click.ClickException(f"{file}: {refusal.message}") from refusal
+
+
+def _named(entries: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    return [{"name": entry["annotations"][_NAME], "digest": entry["digest"]} for entry in entries]
 
 
 class _Reader:

@@ -1,13 +1,13 @@
 """edgeproxy mirror"""
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import click
 
-from edgeproxy.cli.client import NOT_REACHED
+from edgeproxy.cli.client import NOT_REACHED, json_option, print_json
 from edgeproxy.cli.options import config_option, configured
 from edgeproxy.clients.answers import Finding
 from edgeproxy.clients.check import check
@@ -81,10 +81,11 @@ def _here(address: tuple[str, int], scheme: str = "http") -> str:
 @click.option(
     "--admin", callback=_url, help="For --check: the daemon's admin listener; else as the configuration says."
 )
+@json_option
 @click.option("--image", default=_IMAGE, show_default=True, callback=_image, help="For --check: what is pulled.")
 def mirror(
     client: str, file: Path | None, url: str | None, ca: str, registries: tuple[str, ...], root: Path, write: bool,
-    undo: bool, force: bool, checks: bool, admin: str | None, image: Reference,
+    undo: bool, force: bool, checks: bool, admin: str | None, as_json: bool, image: Reference,
 ) -> None:  # fmt: skip
     """Print, install or check the configuration with which CLIENT pulls through this proxy.
 
@@ -94,33 +95,47 @@ def mirror(
     tree = Tree(root)
     try:
         if undo:
-            for path in tree.undo(client, force=force):
-                click.echo(f"{path}: as it was before")
+            _undone(tree.undo(client, force=force), as_json)
             return
         config = configured(file)
         url = url or _here(config.listen, "https" if config.tls.certificate else "http")
         target = Mirror(url, ca, registries)
         files = CLIENTS[client](target, tree.look)
         if write:
-            _write(tree, client, files)
+            _write(tree, client, files, as_json)
+        elif as_json and not checks:
+            print_json({"files": {str(path): text for path, text in files.items()}})
         elif not checks:
             click.echo("\n".join(f"# {path}\n{text}" for path, text in files.items()), nl=False)
     except (CannotEdit, Changed, Outside, OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
     if checks:
-        _tell(check(client, target, tree, admin or _here(config.admin), image))
+        _tell(check(client, target, tree, admin or _here(config.admin), image), as_json)
 
 
-def _write(tree: Tree, client: str, files: Mapping[str, str]) -> None:
+def _undone(paths: Iterable[object], as_json: bool) -> None:
+    if as_json:
+        return print_json({"undone": list(map(str, paths))})
+    for path in paths:
+        click.echo(f"{path}: as it was before")
+    return None
+
+
+def _write(tree: Tree, client: str, files: Mapping[str, str], as_json: bool) -> None:
     changed = tree.write(client, files)
+    if as_json:
+        return print_json({"written": list(map(str, changed)), "files": list(map(str, files))})
     click.echo("\n".join(f"{path}: {'written' if path in changed else 'as it should be'}" for path in files))
     if changed and client in RESTARTS:
         click.echo(f"now: {RESTARTS[client]}")
+    return None
 
 
-def _tell(findings: Sequence[Finding]) -> None:
+def _tell(findings: Sequence[Finding], as_json: bool) -> None:
     """Raises `Exit` with its code where one is wrong."""
-    for finding in findings:
+    if as_json:
+        print_json({"findings": [{"right": finding.right, "words": finding.words} for finding in findings]})
+    for finding in () if as_json else findings:
         click.secho(f"{'right' if finding.right else 'wrong'}  {finding.words}", fg=None if finding.right else "red")
     if not all(finding.right for finding in findings):
         raise click.exceptions.Exit(1 if all(finding.reached for finding in findings) else NOT_REACHED)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeproxy.cli.client import json_option, print_json
 from edgeproxy.predict.train import Lesson, TooLittle, learn
 from edgeproxy.replay.site import Site
 from edgeproxy.store import record
@@ -22,7 +23,10 @@ from edgeproxy.store import record
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The model's file."
 )
-def train(records: tuple[Path, ...], seeds: str | None, days: float, services: int, nice: int, output: Path) -> None:
+@json_option
+def train(
+    records: tuple[Path, ...], seeds: str | None, days: float, services: int, nice: int, output: Path, as_json: bool
+) -> None:
     """Fit a model of what is asked for again, to access RECORDS: DIR/record of a data directory, or exported files.
 
     The same records and seeds give the same file, bit for bit.
@@ -39,9 +43,14 @@ def train(records: tuple[Path, ...], seeds: str | None, days: float, services: i
     aside = output.with_name(f".{output.name}.new")
     aside.write_bytes(model.dump())
     aside.replace(output)
+    if as_json:
+        return print_json(
+            {"file": str(output), "horizons": model.horizons, "gain": model.about["gain"], "rows": model.about["rows"]}
+        )
     for horizon, loss in zip(model.horizons, model.about["gain"], strict=True):
         click.echo(f"within {horizon / 3600:g} h: {loss:.1%} less uncertain than by how often alone")
     click.echo(f"{output}: {model.about['rows']} rows of {model.about['happenings']} happenings")
+    return None
 
 
 def seeds_of(text: str) -> list[int]:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ def test_the_same_seeds_give_the_same_file(tmp_path: Path) -> None:
             main, ["train", "--generate", "3", "--services", "30", "--days", "10", "-o", str(file)]
         )
         assert result.exit_code == 0, result.output
+    words = ["train", "--generate", "3", "--services", "30", "--days", "10", "-o", str(files[0]), "--json"]
+    told = json.loads(CliRunner().invoke(main, words).output)
+    assert told["file"] == str(files[0])
+    assert len(told["gain"]) == len(told["horizons"])
     assert files[0].read_bytes() == files[1].read_bytes()
     assert Model.load(files[0].read_bytes()).about["sites"] == ["site 3"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.model", "b.model"]

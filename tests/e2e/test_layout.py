@@ -1,5 +1,6 @@
 """Images go to a site without a link as a file, and are pulled there."""
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -37,8 +38,9 @@ async def test_what_was_exported_is_pulled_at_a_site_without_a_link(
     nowhere = {"registry.test": "http://127.0.0.1:9"}
     async with Edgeproxy(tmp_path / "there", nowhere, more=PUSHERS) as there:
         for _ in range(2):  # again is no harm
-            code, said = edgeproxy("import", file, "--url", there.url)
+            code, said = edgeproxy("import", file, "--url", there.url, "--json")
             assert code == 0, said
+            assert [each["name"] for each in json.loads(said)["images"]] == [INDEX, DOCKER]
         async with client("podman", tmp_path / "podman", there.url, "registry.test") as podman:
             await podman.pull("registry.test", "team/docker:1.0")
         async with client("skopeo", tmp_path / "skopeo", there.url, "registry.test") as skopeo:

@@ -84,6 +84,22 @@ async def test_each_image_of_a_list_has_its_result(proxy: Edgeproxy, registry: D
     assert (await edgeproxy(proxy, "prefetch", *images[:7], "--wait"))[0] == 0
 
 
+async def test_it_is_followed_as_events(proxy: Edgeproxy, registry: DockerRegistry) -> None:
+    images = (await ten(registry))[:3]
+    async with aiohttp.ClientSession() as session:
+        async with session.post(f"{proxy.admin}/api/v1/prefetch", json={"images": images}) as answer:
+            place = answer.headers["Location"]
+        async with session.get(f"{proxy.admin}{place}/events") as answer:
+            assert answer.content_type == "text/event-stream"
+            text = await answer.text()  # which ends when the job has ended
+        async with session.get(f"{proxy.admin}/api/v1/prefetch/none/events") as answer:
+            assert answer.status == 404
+    events = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    assert text.startswith("event: prefetch\n")
+    assert events[-1]["state"] == "done"
+    assert [image["name"] for image in events[-1]["images"]] == images
+
+
 async def test_a_restart_goes_on_with_it(
     proxy: Edgeproxy, registry: DockerRegistry, relay: RecordingRelay, gallery: Gallery
 ) -> None:
