@@ -116,7 +116,7 @@ function drawModel({ model }) {
   $("learned").hidden = !model;
   if (!model) return;
   $("model").textContent = model.summary ?? model.state ?? "";
-  $("calibration").hidden = !model.calibration?.length;
+  $("calibration").hidden = $("calibrated").hidden = !model.calibration?.length;
   if (model.calibration?.length) plots.calibration($("calibration"), model.calibration);
   $("shadows").replaceChildren(...Object.entries(model.shadows ?? {}).flatMap(([name, share]) => [
     make("dt", { text: name, kind: name === model.governs ? "governs" : "" }), make("dd", { text: `${(100 * share).toFixed(1)} % of bytes missed` })]));
