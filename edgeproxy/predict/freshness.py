@@ -142,7 +142,8 @@ class Freshness:
             known.asked = known.asked * _halved(since, _DAY) + 1.0
             known.lately = known.lately * _halved(since, _BURST) + 1.0
             known.last = now
-            self._fresh[tag] = self._span(known, now)
+            if known.answers & (known.answers - 1) == 0:  # twice as many as when it was judged last
+                self._fresh[tag] = self._span(known, now)
 
     def _checked(self, checked: Checked) -> None:
         tag, now = checked.tag, checked.time
@@ -163,7 +164,7 @@ class Freshness:
 
     def _judge(self, known: _Known, digest: Digest, now: float) -> None:
         moved = digest != known.digest
-        self._spans[known.kind] += now - known.checked
+        self._spans[known.kind] += max(0.0, now - known.checked)
         self._moves[known.kind] += moved
         if known.interval:
             start, stop = ((at - known.moved) / known.interval for at in (known.checked, now))
@@ -188,7 +189,7 @@ class Freshness:
 
     def _rate(self, known: _Known) -> float:
         usual = self._moves[known.kind] / self._spans[known.kind]
-        return (known.moves + 1.0) / (known.checked - known.since + 1.0 / usual)
+        return (known.moves + 1.0) / (max(0.0, known.checked - known.since) + 1.0 / usual)
 
     def _span(self, known: _Known, now: float) -> float:
         since = now - known.last
