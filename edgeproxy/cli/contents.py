@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgeproxy.cli.client import Admin, admin_option, json_option, print_json
 from edgeproxy.cli.tables import print_table
-from edgeproxy.cli.words import lasting, percent, sized
+from edgeproxy.cli.words import lasting, percent, sized, times
 
 Document = Mapping[str, Any]
 _PAGE = 500
@@ -77,8 +77,9 @@ def _about(image: Document, now: float) -> Iterator[str]:
     if image["used"] is None:
         yield "its manifest is not here"
     else:
-        clients = f", by about {image['clients']} clients" if image["clients"] else ""
-        yield f"used {image['uses']} times{clients}; the last time {lasting(max(1, now - image['used']))} ago"
+        count = image["clients"]
+        clients = f", by about {count} client{'s' if count > 1 else ''}" if count else ""
+        yield f"used {times(image['uses'])}{clients}; the last time {lasting(max(1, now - image['used']))} ago"
     if image["pushed"]:
         yield "pushed here: upstream is not asked about its tag"
     elif image["checked"] is not None:

@@ -16,8 +16,13 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "none"
 
 
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def lasting(seconds: float) -> str:
     for length, word in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         if seconds >= length:
-            return f"{seconds / length:.0f} {word}"
+            count = f"{seconds / length:.1f}".removesuffix(".0") if seconds < 3 * length else f"{seconds / length:.0f}"
+            return f"{count} {word}"
     return f"{1000 * seconds:.0f} ms"

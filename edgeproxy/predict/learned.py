@@ -162,7 +162,8 @@ class LearnedPolicy:
         values = rows(self.ledger, slots, now)[0]
         found = [Contribution(name, float(values[place]), float(weights[place])) for place, name in enumerate(NAMES)]
         found.sort(key=lambda one: -abs(one.weight))
-        by_horizon = dict(zip(self._verdicts.model.horizons, chances.tolist(), strict=True))
+        rising = np.maximum.accumulate(chances)  # each is fitted by itself
+        by_horizon = dict(zip(self._verdicts.model.horizons, rising.tolist(), strict=True))
         return Explanation(worth, by_horizon, [one for one in found if one.weight], governs, self._clients(slots))
 
     def _clients(self, slots: Slots) -> int:
