@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edgeproxy.cli.main import main
+from edgeproxy.cli.main import verbs
 from edgeproxy.config import Config
 from tests.test_config import keys
 
@@ -30,7 +30,7 @@ def commands(text: str) -> list[str]:
 def test_each_command_is_one_with_its_options(page: Path) -> None:
     for command in commands(page.read_text()):
         verb, *words = command.split()[1:]
-        found = main.commands.get(verb)
+        found = verbs().get(verb)
         assert found is not None, command
         known = {option for each in found.params if isinstance(each, click.Option) for option in each.opts}
         options = {word.split("=")[0] for word in words if re.fullmatch(r"--?[a-z][a-z-]*.*", word)}
