@@ -1,6 +1,7 @@
 """A list of images before a roll-out, at the shell: what is had and what is not, through a restart, and yielding."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -98,6 +99,38 @@ async def test_it_is_followed_as_events(proxy: Edgeproxy, registry: DockerRegist
     assert text.startswith("event: prefetch\n")
     assert events[-1]["state"] == "done"
     assert [image["name"] for image in events[-1]["images"]] == images
+
+
+async def test_bars_show_what_is_on_its_way(proxy: Edgeproxy, relay: RecordingRelay, gallery: Gallery) -> None:
+    held, layer_ = asyncio.Event(), gallery.docker.blobs[-1]
+    relay.faults.append(Fault(path=layer_, at=1000, hold=held))
+    screen, end = os.openpty()
+    words = (sys.executable, "-m", "edgeproxy", "prefetch", "registry.test/team/docker:1.0", "--wait")
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        "--admin",
+        proxy.admin,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(end)
+    os.set_blocking(screen, False)
+    shown = bytearray()
+
+    def shows(text: str) -> bool:
+        with contextlib.suppress(BlockingIOError, OSError):
+            shown.extend(os.read(screen, 65536))
+        return text in shown.decode(errors="replace")
+
+    try:
+        await wait_until(lambda: shows(layer_[:19]), "the layer has a bar")
+        held.set()
+        await wait_until(lambda: shows("done"), "it is said to be done")
+        assert await process.wait() == 0
+    finally:
+        os.close(screen)
 
 
 async def test_a_restart_goes_on_with_it(
