@@ -1,5 +1,6 @@
 """Logins at upstreams that operators give while the daemon runs: tried first, then kept, then used."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -47,13 +48,13 @@ class Accounts:
             if registry.host in hosts:
                 await registry.try_login(credentials)
         for host in hosts:
-            self._stored.put(host, credentials)
+            await asyncio.to_thread(self._stored.put, host, credentials)
         self._renew()
         return [Account(name, host, credentials.username, True) for host in hosts]
 
-    def logout(self, name: str) -> bool:
+    async def logout(self, name: str) -> bool:
         """Whether there was a login. Raises `NotTaken`, OSError."""
-        dropped = [self._stored.drop(host) for host in self._hosts(self._named(name))]
+        dropped = [await asyncio.to_thread(self._stored.drop, host) for host in self._hosts(self._named(name))]
         if any(dropped):
             self._renew()
         return any(dropped)

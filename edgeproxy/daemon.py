@@ -131,7 +131,7 @@ class Daemon:
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = assembly.limits(config, self.store)
         policy, judging, notes = self.judgement.policy, self.judgement.judging, self.judgement.notes
-        room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, judging, self.chronicle)
+        room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, self.chronicle, judging)
         registries = assembly.registries(config, self._session, self.layout.name, self._stored)
         self._config, self._registries = config, registries
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)

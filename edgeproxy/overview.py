@@ -74,20 +74,12 @@ class Overview:
 
     async def budgets(self) -> Document:
         """What may be used, and what is left of it; `None` where there is no bound."""
-        parts, now = self._parts, self._clock.now()
-        link, room = parts.link(), parts.room()
+        link, room = self._parts.link(), self._parts.room()
         return {
             "cache": {**self._cache(), "reserve": room.limits.reserve, "spare": await room.spare()},
             "link": {"rate": _bound(link.rate), "background_rate": _bound(link.background_rate)},
             "upstreams": [
-                {
-                    "registry": registry,
-                    "name": each.name,
-                    "limit": each.allowance.limit(now),
-                    "remaining": each.allowance.remaining(now),
-                }
-                for registry, upstreams in parts.ranking().standings()
-                for each in upstreams
+                {key: each[key] for key in ("registry", "name", "limit", "remaining")} for each in self.upstreams()
             ],
         }
 

@@ -38,7 +38,7 @@ class Accounts(Protocol):
         """Raises `NotTaken`, OSError, and the `Refusal` of an upstream that does not take it."""
         ...
 
-    def logout(self, name: str) -> bool:
+    async def logout(self, name: str) -> bool:
         """Whether there was a login. Raises `NotTaken`, OSError."""
         ...
 
@@ -71,7 +71,7 @@ class LoginRequests:
 
     async def _logout(self, request: web.Request) -> web.Response:
         async def logout() -> bool:
-            return self._accounts.logout(request.match_info["registry"])
+            return await self._accounts.logout(request.match_info["registry"])
 
         return await _answered(logout, lambda was: {"was": was})
 

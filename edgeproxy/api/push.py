@@ -1,7 +1,6 @@
 """Pushing (OCI distribution-spec, spec.md#push): parse, allow, take."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple, assert_never
 from urllib.parse import urlencode
 
@@ -82,7 +81,7 @@ class Push:
                     return await self._upload(ask, request)
                 except RangeInvalid as refusal:
                     reply = reply_with_refusal(refusal, ask, head_only=False)
-                    return replace(reply, about=(*reply.about, *self._progress(ask, request)))
+                    return reply._replace(about=(*reply.about, *self._progress(ask, request)))
             case _:
                 assert_never(ask)
 
@@ -142,7 +141,7 @@ class Push:
             status, about = await self._chunked.answer(ask, request.method, request.headers, request.body)
         except RangeInvalid as refusal:
             reply = reply_with_refusal(refusal, ask, head_only=False)
-            return replace(reply, about=(*reply.about, await self._chunked.held(ask)))
+            return reply._replace(about=(*reply.about, await self._chunked.held(ask)))
         if status == 201 and ask.digest is not None:
             return _created(ask, request, ask.digest)
         return _reply(status, about, ask, ask.repository)

@@ -1,7 +1,7 @@
 """Replies: the content of answers, lists and refusals as what goes out, whichever way it is sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from multidict import MultiMapping
 
@@ -17,9 +17,8 @@ from edgeproxy.oci.errors import Refusal, document
 from edgeproxy.oci.reference import Repository
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What goes out. `span` says which bytes of `body`; whoever sends it closes `body`."""
+class Reply(NamedTuple):
+    """What goes out. `span` says which bytes of `body`; whoever sends it closes `body`. A tuple: each hit makes one."""
 
     status: int
     about: fields.Fields
@@ -36,6 +35,7 @@ class Reply:
     identity: str = ""
     """Whose request it was; empty for nobody's."""
     flight: Flight | None = None
+    """What brings the content, where it was not here."""
     detail: str = ""
     """For the log: what was wrong."""
 

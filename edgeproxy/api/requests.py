@@ -54,14 +54,15 @@ class RequestLog:
 
     def hit(self, now: float, address: str, reply: Reply) -> None:
         """Answered at once, from memory. On the hot path: an append."""
-        asked = reply.asked
-        if asked is None or len(self._rows) >= self._hits:
+        if len(self._rows) >= self._hits:
             self._untold += 1
             return
-        method: Method = "HEAD" if asked[0] else "GET"
+        assert reply.asked is not None
+        head, _, about, _ = reply.asked
+        method: Method = "HEAD" if head else "GET"
         sent = reply.span.length
         self._rows.append(
-            (now, address, reply.identity, method, asked[2], reply.status, reply.outcome, sent, sent, 0.0, (), "")
+            (now, address, reply.identity, method, about, reply.status, reply.outcome, sent, sent, 0.0, (), "")
         )
 
     def ended(self, row: Ended) -> None:

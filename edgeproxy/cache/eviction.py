@@ -161,11 +161,11 @@ class Room:
         clock: Clock,
         spawn: Spawn,
         traffic: Traffic,
+        chronicle: Chronicle,
         judging: Executor | None = None,
-        chronicle: Chronicle | None = None,
     ) -> None:
         """`judging`: the one thread that the policy is asked in."""
-        self._chronicle = chronicle or Chronicle(clock)
+        self._chronicle = chronicle
         self._judging = judging
         self.limits = limits
         self._store = store

@@ -51,9 +51,9 @@ class Fetch:
         clock: Clock,
         traffic: Traffic,
         line: Line,
-        chronicle: Chronicle | None = None,
+        chronicle: Chronicle,
     ) -> None:
-        self._chronicle = chronicle or Chronicle(clock)
+        self._chronicle = chronicle
         self._upstreams = upstreams
         self._store = store
         self._catalog = catalog

@@ -13,6 +13,8 @@ from edgeproxy.predict.model import Model
 _EVERY, _EACH = 300.0, 16
 _RECENT = 3 * 86400.0
 """Objects that were asked for within so many seconds are looked at."""
+_HORIZON = 6 * 3600.0
+"""Seconds within which an object is asked for again, or not; of the model's horizons the nearest counts."""
 _BINS = 10
 _FEWEST = 20
 """Looks that make a point."""
@@ -39,12 +41,9 @@ class _Look(NamedTuple):
 
 
 class Calibration:
-    """`horizon`: seconds within which an object is asked for again, or not; the nearest of the model's counts."""
-
-    def __init__(self, ledger: Ledger, horizon: float = 6 * 3600.0, seed: int = 0) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._horizon = horizon
-        self._chance = np.random.default_rng(seed)
+        self._chance = np.random.default_rng(0)
         self._next = float("-inf")
         self._open = deque[_Look]()
         self._counts = np.zeros(_BINS)
@@ -75,7 +74,7 @@ class Calibration:
         if not len(recent):
             return
         slots = self._chance.choice(recent, min(_EACH, len(recent)), replace=False)
-        place = int(np.argmin(np.abs(np.array(model.horizons) - self._horizon)))
+        place = int(np.argmin(np.abs(np.array(model.horizons) - _HORIZON)))
         until, first = now + model.horizons[place], objects.columns["first"]
         for slot, likely in zip(
             slots.tolist(), model.chances(rows(self._ledger, slots, now))[:, place].tolist(), strict=True

@@ -123,7 +123,7 @@ class Freshness:
         """The share of late answers that was stale, as far as that is known."""
 
     def ttl(self, tag: Tag) -> float:
-        """Seconds, from when it was checked."""
+        """Its freshness lifetime (RFC 9111, section 4.2.1): seconds, from when it was checked."""
         return self._fresh.get(tag, FIRST)
 
     def observe(self, happening: Happening) -> None:

@@ -84,7 +84,7 @@ class Core:
         self.flights = Flights(spawn, patience)
         self.chronicle = Chronicle(clock)
         self.room = Room(
-            limits, store, self.catalog, policy, clock, spawn, self.traffic, setting.judging, self.chronicle
+            limits, store, self.catalog, policy, clock, spawn, self.traffic, self.chronicle, setting.judging
         )
         hub = [self._measured("first", self.first), self._measured("second", self.second)]
         by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [self._measured("other", self.other)]}
