@@ -37,6 +37,12 @@ def test_each_command_is_one_with_its_options(page: Path) -> None:
         assert options <= known, command
 
 
+def test_each_verb_is_listed_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (DOCS / "cli.md").read_text(), re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`([a-z]+)", row)]
+    assert set(listed) == set(verbs())
+
+
 def test_each_metric_and_key_is_one() -> None:
     text = (DOCS / "operations.md").read_text()
     metrics = set(re.findall(r"`(edgeproxy_[a-z_]+)`", text))

@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.parts.edgeproxy import Edgeproxy
 from tests.parts.images import Gallery
 from tests.parts.processes import free_port
-from tests.parts.registry import DockerRegistry
+from tests.parts.relay import RecordingRelay
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -41,14 +41,12 @@ async def collector(port: int) -> AsyncIterator[list[Span]]:
         await runner.cleanup()
 
 
-async def test_a_pull_and_what_it_causes_are_one_trace(
-    tmp_path: Path, registry: DockerRegistry, gallery: Gallery
-) -> None:
+async def test_a_pull_and_what_it_causes_are_one_trace(tmp_path: Path, relay: RecordingRelay, gallery: Gallery) -> None:
     port = free_port()
     more = f'[trace]\nendpoint = "http://127.0.0.1:{port}"\n'
     async with (
         collector(port) as spans,
-        Edgeproxy(tmp_path / "edge", {"registry.test": registry.url}, more=more) as proxy,
+        Edgeproxy(tmp_path / "edge", {"registry.test": relay.url}, more=more) as proxy,
         aiohttp.ClientSession() as session,
     ):
         target = f"/v2/team/docker/blobs/{gallery.docker.blobs[-1]}"
@@ -60,6 +58,8 @@ async def test_a_pull_and_what_it_causes_are_one_trace(
     found = [span for span in spans if span.trace_id.hex() == TRACE]
     (ours,) = (span for span in found if span.kind == Span.SPAN_KIND_SERVER)
     theirs = [span for span in found if span.kind == Span.SPAN_KIND_CLIENT]
+    (told,) = (each.headers["traceparent"] for each in relay.asked("GET", target))
+    assert told in {f"00-{TRACE}-{span.span_id.hex()}-01" for span in theirs}, "upstream is told the span that asks it"
     assert ours.parent_span_id.hex() == "00f067aa0ba902b7"
     assert theirs
     assert all(span.parent_span_id == ours.span_id for span in theirs)

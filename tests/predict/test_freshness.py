@@ -96,12 +96,14 @@ def test_what_moved_just_now_stays_fresh_for_longer_than_what_is_due() -> None:
     assert freshness.ttl(tag("latest")) < early / 2
 
 
-def test_a_roll_out_makes_it_be_checked_soon() -> None:
-    freshness = told(Freshness(), "latest", 2 * DAY, 20, each=6 * HOUR)
-    before = freshness.ttl(tag("latest"))
-    for place in range(200):
-        freshness.observe(asked("latest", 20 * DAY + place, 10))
-    assert freshness.ttl(tag("latest")) < before
+def test_a_roll_out_makes_it_be_checked_sooner_than_as_many_requests_in_a_day() -> None:
+    spans = []
+    for apart in (2.0, 600.0):
+        freshness = told(Freshness(), "latest", 2 * DAY, 20, each=6 * HOUR)
+        for place in range(128):
+            freshness.observe(asked("latest", 20 * DAY + place * apart, 10))
+        spans.append(freshness.ttl(tag("latest")))
+    assert spans[0] < spans[1] / 2
 
 
 def test_the_more_may_be_stale_the_longer_all_stays_fresh() -> None:
