@@ -103,7 +103,8 @@ class Daemon:
         self.layout = Layout(config.data)
         self.catalog = Catalog(self.layout.catalog, clock)
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)
-        self.judgement = Judgement(config.learn, self.store, assembly.limits(config, self.store).budget, clock)
+        budget = assembly.limits(config, self.store).budget
+        self.judgement = Judgement(config.learn, self.store, budget, clock, supervisor.spawn)
         self.flights = Flights(supervisor.spawn, config.timeout.answer, config.limits.flights)
         self._checks = ThreadPoolExecutor(_CHECKS, thread_name_prefix="logins")
         self._packers = ThreadPoolExecutor(_PACKERS, thread_name_prefix="packing")
@@ -154,9 +155,11 @@ class Daemon:
         pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, name, room.spare)
         push = self._push(config, library, room)
         self._replicate(config, library)
-        self.prefetch = Prefetch(library, admission)
-        source = UpstreamSource(catalog, tags, listings, self.prefetch, self._removals)
+        self.prefetch = Prefetch(library, admission, catalog)
+        source = UpstreamSource(catalog, tags, listings, self.prefetch, self._removals, upstreams)
         pulls = [each for each in config.replication if each.source]
+        if self.judgement.foresee is not None:
+            self.judgement.foresee.source = source
         self.pulling.configure([each.pull_policy() for each in pulls], source)
         self._offline, self._effective = config.offline, config.effective()
         self._secrets = {each.name: each.notices_secret() for each in pulls}

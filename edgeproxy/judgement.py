@@ -4,11 +4,14 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edgeproxy.cache.flights import Spawn
 from edgeproxy.cache.notes import Notes
 from edgeproxy.interfaces import Clock, Happening, Policy
+from edgeproxy.jobs.foresee import Foresee
 from edgeproxy.jobs.learn import Learn
 from edgeproxy.jobs.refit import Refit
 from edgeproxy.jobs.supervise import Job
@@ -32,32 +35,36 @@ _REMEMBERED = 3_000_000
 class Judgement:
     """`policy` for those who ask, `notes` for those who answer; `judging` is the one thread that touches the policy."""
 
-    def __init__(self, config: LearnConfig, store: DiskStore, budget: int, clock: Clock) -> None:
+    def __init__(self, config: LearnConfig, store: DiskStore, budget: int, clock: Clock, spawn: Spawn) -> None:
         """`budget`: bytes of the cache."""
         self._clock = clock
         self.judging = ThreadPoolExecutor(1, thread_name_prefix="judging")
         self.notes: Notes | None = None
         self.policy: Policy = FixedPolicy()
         self._learned: LearnedPolicy | None = None
+        self.foresee: Foresee | None = None
         self._jobs: list[Job] = []
         self.model_from = "none"
         self.trouble = ""
         """Why the model that should be used is not."""
         if config.enabled:
-            self._learn(config, store, budget)
+            self._learn(config, store, budget, spawn)
 
-    def _learn(self, config: LearnConfig, store: DiskStore, budget: int) -> None:
+    def _learn(self, config: LearnConfig, store: DiskStore, budget: int, spawn: Spawn) -> None:
         data = store.layout.data
         self.notes, self._record = Notes(), Record(data / "record", config.record)
         refit = Refit(data / "model", data / "record", config.refit, self._clock, self._adopt)
         self.policy = self._learned = LearnedPolicy(
-            FixedPolicy(), self._first_model(refit.current), budget, stale=config.stale
+            FixedPolicy(), self._first_model(refit.current), budget, stale=config.stale, waste=config.waste
         )
         salt = once(data / "SALT", secrets.token_hex(16))
-        learn = Learn(self.notes, self._record, store, self.policy, self.judging, salt, lambda: _past(data / "record"))
+        past = partial(_past, data / "record")
+        learn = Learn(self.notes, self._record, store, self.policy, self.judging, salt, self._clock, past)
         self._learn_job = learn
+        self.foresee = Foresee(self._learned, self.judging, self._clock, spawn, config.looks)
         self._jobs = [
-            Job("learn", learn.step, every=10.0, delay=1.0),
+            Job("learn", learn.step, every=1.0, delay=1.0),
+            Job("foresee", self.foresee.step, every=1.0, delay=30.0),
             Job("refit", refit.step, every=600.0, delay=300.0),
         ]
 

@@ -81,12 +81,16 @@ class Library:
         self._accesses.note(reference.digest)
         return Answer(_sized(shown, _size(content)), content, outcome)
 
-    async def bring(self, kind: Kind, pinned: Pinned, urgency: Urgency) -> None:
-        """Have content here that is not asked for yet. Raises the `Refusal` that says why it cannot be had."""
+    async def bring(self, kind: Kind, pinned: Pinned, urgency: Urgency) -> bool:
+        """Have content here that is not asked for yet; whether it had to come.
+
+        Raises the `Refusal` that says why it cannot be had.
+        """
         shown = self._catalog.link(kind, pinned)
         if shown is None and self._was_brought_by_another(pinned):
             shown = await self._prove(kind, pinned)
-        if shown is None or self._catalog.held(pinned.digest) is None:
+        lacks = shown is None or self._catalog.held(pinned.digest) is None
+        if lacks:
             if not self._upstreams.may_be_bothered(pinned.repository):
                 raise TooManyRequests(f"{pinned}: what upstream still grants is kept for clients")
             flight = self._flights.join(kind, pinned, self._fetch, urgency)
@@ -95,6 +99,7 @@ class Library:
                 await flight.ended()  # it is kept a little later than it is known to be right
             except Spilled as error:
                 raise Unavailable(f"{pinned} is not kept: the disk is full") from error
+        return lacks
 
     async def stat(self, kind: Kind, reference: Reference) -> Answer:
         """The descriptor alone; never fetches content. Raises as `get` does."""

@@ -49,6 +49,11 @@ class Notes:
         else:
             self.dropped += 1
 
+    @property
+    def pressing(self) -> bool:
+        """Whether something is noted that somebody may wait for: upstream has news."""
+        return bool(self._checked)
+
     def take(self) -> list[Note | Checked]:
         """All there are; they are gone then."""
         rows, self._rows = self._rows, []

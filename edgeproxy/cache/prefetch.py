@@ -3,20 +3,26 @@
 import asyncio
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from platform import machine
 
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import read
 from edgeproxy.cache.library import Library
 from edgeproxy.interfaces import InMemory, OnDisk, Urgency
+from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Denied, Refusal
 from edgeproxy.oci.manifest import children
-from edgeproxy.oci.reference import Pinned, Reference, path_of
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag, path_of
+from edgeproxy.store.catalog import Catalog
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 3
 """Blobs of one image that are on their way at the same time."""
+_LOOKED_AT = 20
+"""Tags of a repository by which it is told what platforms are in use."""
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass
@@ -30,33 +36,54 @@ class Prefetched:
     """Of all blobs that the manifests name which were read so far."""
     missing: list[str] = field(default_factory=list)
     """What could not be had, and why."""
+    came: Callable[[Digest, int], None] = lambda digest, size: None
+    """Told of each blob that had to come, and its bytes."""
 
 
 class Prefetch:
     """Brings images as a client would pull them, and yields to clients."""
 
-    def __init__(self, library: Library, admission: Admission) -> None:
+    def __init__(self, library: Library, admission: Admission, catalog: Catalog) -> None:
         self._library = library
         self._admission = admission
+        self._catalog = catalog
 
     async def __call__(
-        self, reference: Reference, platforms: Collection[str] = (), done: Prefetched | None = None
+        self,
+        reference: Reference,
+        platforms: Collection[str] = (),
+        done: Prefetched | None = None,
+        places: Collection[int] = (),
     ) -> Prefetched:
         """An image of all its platforms, or of some (`linux/amd64`). What fails is told, and does not stop the rest.
 
-        `done` is filled in as it goes.
+        `done` is filled in as it goes. `places`: only these of what the manifest names, counted from 0.
         """
         done = Prefetched() if done is None else done
         try:
             await self._admission.learn(reference.repository, path_of("manifests", reference))
-            await self._manifest(reference, platforms, done)
+            await self._manifest(reference, platforms, done, places)
         except Denied as refusal:
             done.missing.append(f"{reference}: {refusal.message}")
         what = f"{done.manifests} manifests and {done.blobs} blobs"
         log.info("prefetched %s: %s, %d missing", reference, what, len(done.missing))
         return done
 
-    async def _manifest(self, reference: Reference, platforms: Collection[str], done: Prefetched) -> None:
+    async def usual_platforms(self, repository: Repository) -> Collection[str]:
+        """Those of which something is here, by the newest tags; this machine's where nothing is."""
+        found = set[str]()
+        for name in self._catalog.tags(repository)[-_LOOKED_AT:]:
+            record = self._catalog.tag(Tag(repository, name))
+            if record is not None and self._catalog.held(record.descriptor.digest) is not None:
+                answer = await self._library.get("manifests", Pinned(repository, record.descriptor.digest))
+                assert isinstance(answer.content, InMemory | OnDisk), "as below"
+                index = read(answer.content)
+                found |= {name for digest, name in _platforms(index) if self._catalog.held(digest) is not None}
+        return found or {f"linux/{_MACHINES.get(machine(), machine())}"}
+
+    async def _manifest(
+        self, reference: Reference, platforms: Collection[str], done: Prefetched, places: Collection[int] = ()
+    ) -> None:
         try:
             answer = await self._library.get("manifests", reference)
         except Refusal as refusal:
@@ -65,7 +92,7 @@ class Prefetch:
         assert isinstance(answer.content, InMemory | OnDisk), "a manifest is never handed out while it grows"
         body = read(answer.content)
         done.manifests += 1
-        named = children(body)
+        named = [child for place, child in enumerate(children(body)) if not places or place in places]
         wanted = _of_platforms(body, platforms)
         if wanted is not None and not wanted and any(child.kind == "manifests" for child in named):
             done.missing.append(f"{reference} is not for {' or '.join(platforms)}: its index names no such platform")
@@ -86,7 +113,8 @@ class Prefetch:
         async def bring(pinned: Pinned) -> None:
             async with free:
                 try:
-                    await self._library.bring("blobs", pinned, Urgency.PREFETCH)
+                    if await self._library.bring("blobs", pinned, Urgency.PREFETCH):
+                        done.came(pinned.digest, blobs[pinned])
                     done.blobs += 1
                     done.bytes += blobs[pinned]
                 except Refusal as refusal:
@@ -99,13 +127,13 @@ class Prefetch:
 
 def _of_platforms(index: bytes, platforms: Collection[str]) -> set[str] | None:
     """The digests that an index gives for these platforms (OCI image-spec, image-index.md); `None` is all."""
-    if not platforms:
-        return None
-    found = set()
+    return {digest for digest, name in _platforms(index) if name in platforms} if platforms else None
+
+
+def _platforms(index: bytes) -> Iterator[tuple[Digest, str]]:
+    """Each manifest of an index, by the names of its platform: `linux/arm`, `linux/arm/v7`."""
     for item in json.loads(index).get("manifests") or []:
         platform = item.get("platform") or {}
         words = [str(platform.get(key, "")) for key in ("os", "architecture", "variant")]
-        names = {"/".join(words[:2]), "/".join(words)}
-        if names & set(platforms):
-            found.add(str(item.get("digest")))
-    return found
+        for name in {"/".join(words[:2]), "/".join(words)}:
+            yield Digest(str(item.get("digest"))), name

@@ -1,11 +1,15 @@
 """What upstream has, for those who bring it before anybody asks."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from edgeproxy.cache.listings import Listings
-from edgeproxy.cache.prefetch import Prefetch
+from edgeproxy.cache.prefetch import Prefetch, Prefetched
 from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.tags import Tags
+from edgeproxy.cache.upstreams import Upstreams
+from edgeproxy.interfaces import Wish
+from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import ManifestUnknown, Unavailable
 from edgeproxy.oci.reference import Reference, Repository, Tag
 from edgeproxy.store.catalog import Catalog
@@ -14,16 +18,23 @@ _MOST_PAGES = 100
 
 
 class UpstreamSource:
-    """Implements `jobs.pull.Source`."""
+    """Implements `jobs.pull.Source` and `jobs.foresee.Source`."""
 
     def __init__(
-        self, catalog: Catalog, tags: Tags, listings: Listings, prefetch: Prefetch, removals: Removals
+        self,
+        catalog: Catalog,
+        tags: Tags,
+        listings: Listings,
+        prefetch: Prefetch,
+        removals: Removals,
+        upstreams: Upstreams,
     ) -> None:
         self._catalog = catalog
         self._tags = tags
         self._listings = listings
         self._prefetch = prefetch
         self._removals = removals
+        self._upstreams = upstreams
 
     async def tags(self, repository: Repository) -> list[str]:
         found, last = list[str](), ""
@@ -41,6 +52,16 @@ class UpstreamSource:
         brought = await self._prefetch(reference)
         if brought.missing:
             raise Unavailable(f"not all of it can be had: {brought.missing[0]}")
+
+    async def check(self, tag: Tag) -> None:
+        if self._upstreams.may_be_bothered(tag.repository):
+            await self._tags.check(tag)
+
+    async def fulfil(self, wish: Wish, came: Callable[[Digest, int], None]) -> None:
+        repository = wish.reference.repository
+        if self._upstreams.may_be_bothered(repository):
+            platforms = await self._prefetch.usual_platforms(repository)
+            await self._prefetch(wish.reference, platforms, Prefetched(came=came), wish.places)
 
     async def forget(self, tag: Tag) -> None:
         with suppress(ManifestUnknown):

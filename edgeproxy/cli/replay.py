@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from math import inf, sqrt
+from math import inf
 from pathlib import Path
-from statistics import mean, stdev
 
 import click
 from rich.console import Console
@@ -15,15 +14,22 @@ from edgeproxy.cli.train import seeds_of
 from edgeproxy.cli.words import lasting
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
-from edgeproxy.replay.simulate import POLICIES, Missed, Trace, compulsory, missed, trace
+from edgeproxy.replay.plots import NoPlots, plot
+from edgeproxy.replay.registry import Published
+from edgeproxy.replay.requests import Trace, trace
+from edgeproxy.replay.simulate import POLICIES, Line, compulsory, missed
 from edgeproxy.replay.site import Site
+from edgeproxy.replay.spread import spread
 from edgeproxy.replay.tags import FIXED, Asked, fixed, learned
+from edgeproxy.replay.tally import Missed
 from edgeproxy.replay.trace import happenings
-from edgeproxy.units import parse_duration, parse_size
+from edgeproxy.units import parse_duration, parse_rate, parse_size
 
 _STALE = (0.001, 0.003, 0.01, 0.03)
 """Shares of answers that may be stale, of tags that are kept fresh as long as that allows."""
 _CURVE = ("1%", "2%", "5%", "10%", "20%", "50%")
+_FIRST_TIME = "first time"
+"""What nobody can avoid to miss: where a policy would stand."""
 _Results = dict[tuple[str, str], list[Missed]]
 
 
@@ -40,17 +46,28 @@ _Results = dict[tuple[str, str], list[Missed]]
 @click.option(
     "--model", type=click.Path(exists=True, path_type=Path), help="For the learned policy; else the shipped one."
 )
+@click.option("--link", default="12.5MB", show_default=True, help="Of the line to upstream: bytes a second.")
+@click.option("--delay", default="50ms", show_default=True, help="Of the line to upstream.")
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw what is missed: FILE.svg, FILE.png.",
+)
 @click.option("--tags", is_flag=True, help="Instead, how often upstream would have been asked what tags name.")
 @click.option("--warm", default="7d", show_default=True, help="Time at the beginning that does not count.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def replay(
     traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, sizes: Sequence[str], curve: bool,
-    policies: Sequence[str], model: Path | None, tags: bool, warm: str, as_json: bool,
+    policies: Sequence[str], model: Path | None, link: str, delay: str, picture: Path | None, tags: bool, warm: str,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """What caches of some sizes would have missed, policy by policy.
 
     TRACES: an access record (the directory `record` of the data directory, or files of it), or a text of
     `time id size` lines. Of several, the mean and its 95 % interval.
+
+    `foreseeing` is the learned policy that also brings ahead what it takes for likely.
     """
     if not traces and not seeds:
         raise click.UsageError("name an access record, as in /var/lib/edgeproxy/record, or use --generate")
@@ -60,15 +77,36 @@ def replay(
     results: _Results = defaultdict(list)
     try:
         judge = Model.load(model.read_bytes()) if model else shipped()
+        line = Line(parse_rate(link), parse_duration(delay))
         for each in _all(traces, seeds, shifted, days, parse_duration(warm)):
-            _replay(each, chosen, policies or POLICIES, judge, results)
-    except ValueError as error:
+            _replay(each, chosen, policies or POLICIES, judge, line, results)
+        if picture is not None:
+            plot(picture, results)
+    except (ValueError, NoPlots) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         return print_json([_document(size, policy, some) for (size, policy), some in results.items()])
-    rows = [(size, policy, *_told(some), _against(results, size, some)) for (size, policy), some in results.items()]
-    print_table(Console(), "", ("size", "policy", "requests missed", "bytes missed", "bytes, to lru's"), rows)
+    _print(results)
     return None
+
+
+def _print(results: _Results) -> None:
+    _table("", ("size", "policy", "requests missed", "bytes missed", "images not whole", "bytes, to lru's"), [
+        (*about, *_missed(some), _against(results, about[0], some)) for about, some in results.items()
+    ])  # fmt: skip
+    _table(
+        "What pulls waited for",
+        ("size", "policy", "came late", "95 % wait at most", "99 %", "new ones here", "95 % of these wait"),
+        [(*about, *_waited(some)) for about, some in results.items() if about[1] != _FIRST_TIME],
+    )
+    ahead = [(size, *_brought(some)) for (size, policy), some in results.items() if policy == "foreseeing"]
+    if ahead:
+        columns = ("size", "brought ahead", "asked for", "in vain", "all from upstream")
+        _table("Of the bytes asked for, foreseeing", columns, ahead)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print_table(Console(), title, columns, rows)
 
 
 def _seconds(text: str) -> float:
@@ -92,7 +130,7 @@ def _replay_tags(traces: Iterable[Trace], as_json: bool) -> None:
     if as_json:
         return print_json([{"policy": name, **_columns(some)} for name, some in results.items()])
     rows = [
-        (name, _mean([one.revalidations / max(1, one.requests) for one in some]), _mean([one.stale for one in some]))
+        (name, spread([one.revalidations / max(1, one.requests) for one in some]), spread([one.stale for one in some]))
         for name, some in results.items()
     ]
     print_table(Console(), "", ("tags are", "upstream asked again", "stale answers"), rows)
@@ -107,36 +145,50 @@ def _all(traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, 
     for path in traces:
         yield trace(happenings(path), warm)
     for seed in seeds_of(seeds or ""):
-        site = Site(seed, days)
-        yield trace((site.shifted() if shifted else site).happenings(), warm)
+        site, published = Site(seed, days), list[Published]()
+        yield trace((site.shifted() if shifted else site).happenings(published), warm, published)
 
 
-def _replay(each: Trace, sizes: Sequence[str], policies: Sequence[str], model: Model, results: _Results) -> None:
+def _replay(
+    each: Trace, sizes: Sequence[str], policies: Sequence[str], model: Model, line: Line, results: _Results
+) -> None:
     for size in sizes:
         budget = int(each.footprint * float(size[:-1]) / 100) if size.endswith("%") else parse_size(size)
         for policy in policies:
-            results[size, policy].append(missed(each, policy, budget, model))
-        results[size, "first time"].append(compulsory(each))
+            results[size, policy].append(missed(each, policy, budget, model, line))
+        results[size, _FIRST_TIME].append(compulsory(each))
 
 
 def _document(size: str, policy: str, some: Sequence[Missed]) -> dict[str, object]:
-    shares = {"requests": [one.requests for one in some], "bytes": [one.bytes for one in some]}
-    return {"size": size, "policy": policy, **shares}
+    return {"size": size, "policy": policy, **{name: [getattr(one, name) for one in some] for name in Missed._fields}}
 
 
-def _told(some: Sequence[Missed]) -> tuple[str, str]:
-    return _mean([each.requests for each in some]), _mean([each.bytes for each in some])
+def _missed(some: Sequence[Missed]) -> tuple[str, ...]:
+    return tuple(spread([getattr(one, name) for one in some]) for name in ("requests", "bytes", "images"))
 
 
-def _mean(shares: Sequence[float]) -> str:
-    if len(shares) < 2:
-        return f"{shares[0]:.4f}"
-    return f"{mean(shares):.4f} ± {1.96 * stdev(shares) / sqrt(len(shares)):.4f}"
+def _waited(some: Sequence[Missed]) -> tuple[str, ...]:
+    return (
+        spread([one.delayed for one in some]),
+        spread([one.waits[1] for one in some], " s"),
+        spread([one.waits[2] for one in some], " s"),
+        spread([one.firsts for one in some]),
+        spread([one.firsts_wait for one in some], " s"),
+    )
+
+
+def _brought(some: Sequence[Missed]) -> tuple[str, ...]:
+    return (
+        spread([one.ahead for one in some]),
+        spread([one.ahead * one.used for one in some]),
+        spread([one.ahead * (1.0 - one.used) for one in some]),
+        spread([one.upstream for one in some]),
+    )
 
 
 def _against(results: _Results, size: str, some: Sequence[Missed]) -> str:
     usual = results.get((size, "lru"), [])
-    return _mean([_ratio(one.bytes, lru.bytes) for one, lru in zip(some, usual, strict=True)]) if usual else ""
+    return spread([_ratio(one.upstream, lru.upstream) for one, lru in zip(some, usual, strict=True)]) if usual else ""
 
 
 def _ratio(ours: float, usual: float) -> float:

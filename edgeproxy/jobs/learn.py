@@ -9,7 +9,7 @@ from itertools import islice
 
 from edgeproxy.cache.answers import read
 from edgeproxy.cache.notes import Note, Notes
-from edgeproxy.interfaces import Access, BlobStore, Checked, Contents, Happening, Policy
+from edgeproxy.interfaces import Access, BlobStore, Checked, Clock, Contents, Happening, Policy
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import children
 from edgeproxy.store.record import Record
@@ -18,6 +18,7 @@ from edgeproxy.store.threads import in_thread
 log = logging.getLogger(__name__)
 _BATCH = 1000
 """Happenings that the policy is told at a time: others who ask it wait no longer."""
+_EVERY = 10.0
 _MOST_TOLD = 200_000
 
 
@@ -32,6 +33,7 @@ class Learn:
         policy: Policy,
         judging: Executor,
         salt: str,
+        clock: Clock,
         past: Callable[[], Iterable[Happening]],
     ) -> None:
         """`past`: what was recorded before the start and is worth to be told again."""
@@ -40,12 +42,27 @@ class Learn:
         self._store = store
         self._policy = policy
         self._judging = judging
+        self._clock = clock
+        self._due = 0.0
         self._salt = salt.encode()[:64]
         self._past: Iterator[Happening] | None = iter(past())
         self._told = set[Digest]()
         """Manifests whose contents are in the record."""
 
     async def step(self) -> None:
+        """Called every second; what is pressing is learned at once, else all that was noted every ten."""
+        now = self._clock.now()
+        if not self._notes.pressing and now < self._due:
+            return
+        self._due = now + _EVERY
+        await self._learn()
+
+    async def close(self) -> None:
+        """Record what has been noted; nothing before it matters any more."""
+        self._past = None
+        await self._learn()
+
+    async def _learn(self) -> None:
         await self._remember()
         rows = self._notes.take()
         contents = [await self._contents(row) for row in rows if isinstance(row, Note) and self._is_new(row)]
@@ -57,11 +74,6 @@ class Learn:
             await in_thread(self._judging, lambda: self._record.append(happenings))
         except OSError as error:
             log.warning("%d answers are not recorded: %s", len(happenings), error)
-
-    async def close(self) -> None:
-        """Record what has been noted; nothing before it matters any more."""
-        self._past = None
-        await self.step()
 
     async def _remember(self) -> None:
         """What was known before the restart."""

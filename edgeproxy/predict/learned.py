@@ -5,28 +5,33 @@ lately governs: where that is the model's, blobs leave in the order of its verdi
 holds stays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeproxy.interfaces import Access, Happening, Held
+from edgeproxy.interfaces import Access, Happening, Held, Look, Wish
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Tag
+from edgeproxy.predict.ahead import BUDGET as WASTE
 from edgeproxy.predict.calibration import Calibration
 from edgeproxy.predict.council import Council
 from edgeproxy.predict.features import NAMES, counted, rows
 from edgeproxy.predict.fixed import FixedPolicy
+from edgeproxy.predict.foresight import Foresight
 from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
+from edgeproxy.predict.releases import newest
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
 from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.table import Slots
 from edgeproxy.predict.verdicts import Verdicts
 
 _REQUEST = 1 << 20
-_IN_USE = 600.0
+_SOON = 3600.0
+"""Seconds in which what was brought ahead is asked for, about."""
 
 
 class Standing(NamedTuple):
@@ -61,7 +66,7 @@ class Explanation(NamedTuple):
 
 
 class LearnedPolicy:
-    """Implements `interfaces.Policy`. Told of all happenings in the order of time, by `observe`."""
+    """Implements `interfaces.Policy` and `Foresight`. Told of all happenings in the order of time, by `observe`."""
 
     def __init__(
         self,
@@ -72,10 +77,12 @@ class LearnedPolicy:
         request: int = _REQUEST,
         limit: int = 400_000,
         stale: float = BUDGET,
+        waste: float = WASTE,
     ) -> None:
         """For a cache of `budget` bytes, where a request upstream costs as much as `request` bytes of its answer do.
 
         `stale`: the share of answers that may be, of those to requests that name a tag.
+        `waste`: the share of incoming bytes that may be brought ahead in vain; 0 is to bring nothing.
 
         Without a model the shadows alone decide, and before anything was observed `fixed` does.
         """
@@ -85,6 +92,7 @@ class LearnedPolicy:
         self.ledger = Ledger(limit)
         self.freshness = Freshness(stale)
         self.calibration = Calibration(self.ledger)
+        self.foresight = Foresight(self.ledger, waste)
         shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
         self._council = Council(shadows)
         self._verdicts: Verdicts | None = None
@@ -112,6 +120,7 @@ class LearnedPolicy:
         self._until = happening.time
         self.freshness.observe(happening)
         slot = self.ledger.observe(happening)
+        self.foresight.observe(happening, slot)
         if self._verdicts is not None:
             self.calibration.observe(self._verdicts.model, happening.time)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
@@ -120,6 +129,19 @@ class LearnedPolicy:
 
     def ttl(self, tag: Tag, now: float) -> float:
         return self.freshness.ttl(tag)
+
+    def due(self, now: float, most: int) -> Sequence[Look]:
+        return self.foresight.due(now, most)
+
+    def newest(self, tag: Tag, names: Iterable[str]) -> Tag:
+        return newest(tag, names)
+
+    def wishes(self, now: float) -> list[Wish]:
+        return self.foresight.wishes(now, self.model)
+
+    def brought(self, digest: Digest, size: int, wish: Wish, now: float) -> None:
+        self.ledger.expect(digest, size, now)
+        self.foresight.ahead.brought(key_of(digest), size, wish, now)
 
     @property
     def singly(self) -> bool:
@@ -133,6 +155,12 @@ class LearnedPolicy:
         """
         if not self._council.observed:
             return [self._fixed.worth(blob, now) for blob in held]
+        worth = np.full(len(held), np.inf)
+        places = [place for place, blob in enumerate(held) if blob.stored <= self._until]
+        worth[places] = self._judged([held[place] for place in places], now)
+        return worth.tolist()
+
+    def _judged(self, held: Sequence[Held], now: float) -> NDArray[np.float64]:
         keys = [key_of(blob.digest) for blob in held]
         slots = np.array([self.ledger.adopt(blob) for blob in held], np.intp)
         if self._council.governs == "model" and self._verdicts is not None:
@@ -141,8 +169,17 @@ class LearnedPolicy:
             holds = self._council.governing.holds
             since = np.maximum(0.0, now - self.ledger.objects.get("last", slots))
             worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
-        worth[[blob.stored > self._until for blob in held]] = np.inf
-        return worth.tolist()  # type: ignore[no-any-return]
+        self._keep_for_those_to_come(keys, worth, now)
+        return worth
+
+    def _keep_for_those_to_come(self, keys: Sequence[int], worth: NDArray[np.float64], now: float) -> None:
+        """What was brought ahead is worth what it was brought for."""
+        awaited = self.foresight.ahead.awaited
+        for place, key in enumerate(keys) if awaited else ():
+            if key in awaited:
+                size = float(self.ledger.objects.columns["size"][self.ledger.objects.slots[key]])
+                chance = self.foresight.ahead.chance(key, now)
+                worth[place] = max(worth[place], chance / _SOON * (1.0 + self._request / max(1.0, size)))
 
     def standing(self) -> Standing:
         governs = self._council.governs if self._council.observed else "fixed"

@@ -81,6 +81,14 @@ class Ledger:
         """Its slot, or -1 where nothing is known of it."""
         return self.objects.find(key_of(digest))
 
+    def coldness(self, client: int) -> float:
+        """Share of its latest requests that were for what nobody had wanted for a day."""
+        return float(self._clients["cold"][client & (_CLIENTS - 1)])
+
+    def expect(self, digest: Digest, size: int, now: float) -> None:
+        """It is here, and nobody has asked for it."""
+        self._slot(digest, size, LAYER, now)
+
     def adopt(self, held: Held) -> int:
         """Its slot; what is held and was never observed is taken as used when the catalogue says so."""
         slot = self.find(held.digest)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,13 @@ class Image:
     tag: Tag
     manifest: Descriptor
     names: tuple[Descriptor, ...]
+
+
+class Published(NamedTuple):
+    """From this time on upstream has it."""
+
+    time: float
+    image: Image
 
 
 @dataclass(slots=True)

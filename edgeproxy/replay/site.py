@@ -15,7 +15,7 @@ import numpy as np
 from edgeproxy.interfaces import Access, Contents, Happening, Kind, Method
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Reference
-from edgeproxy.replay.registry import DAY, Image, Registry, Service
+from edgeproxy.replay.registry import DAY, Image, Published, Registry, Service
 
 _BEGIN = 1_699_833_600.0
 """A Monday, 00:00 UTC."""
@@ -68,14 +68,15 @@ class Site:
             strangers=chance.uniform(2.0, 40.0),
         )
 
-    def happenings(self) -> Iterator[Happening]:
-        """In the order of time."""
-        return _Run(self).happenings()
+    def happenings(self, published: list[Published] | None = None) -> Iterator[Happening]:
+        """In the order of time; releases are added to `published` as they come out."""
+        return _Run(self, [] if published is None else published).happenings()
 
 
 class _Run:
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, published: list[Published]) -> None:
         self._site = site
+        self._published = published
         self._chance = chance = np.random.default_rng([site.seed, 0])
         self._registry = Registry(chance, f"site {site.seed}", site.services, site.nodes, site.skew)
         self._stores = [OrderedDict[str, int]() for _ in range(site.nodes)]
@@ -140,7 +141,7 @@ class _Run:
     def _do_release(self, now: float, place: int, _: float) -> None:
         service = self._registry.services[place]
         if service.lives(now):
-            self._registry.change(service)
+            self._published.append(Published(_BEGIN + now, self._registry.change(service)))
             self._plan(now + self._chance.uniform(60, 1800), "roll_out", place)
             self._plan(now + service.period * self._chance.uniform(0.6, 1.4), "release", place)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.access.roles import Permitted
-from edgeproxy.cache.prefetch import Prefetch
+from edgeproxy.cache.prefetch import Prefetch, Prefetched
 from edgeproxy.interfaces import Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Unavailable
@@ -37,13 +37,13 @@ def held(core: Core) -> set[str]:
 async def test_an_image_is_brought_whole_and_once(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         push(core)
-        done = await Prefetch(core.library, core.admission())(TAG)
+        done = await Prefetch(core.library, core.admission(), core.catalog)(TAG)
         await core.settled()
         assert (done.manifests, done.blobs, done.missing) == (3, 4, [])
         assert done.bytes == done.size > 400_000
         assert held(core) == set(LAYERS)
         asked = core.first.count("open")
-        await Prefetch(core.library, core.admission())(TAG)
+        await Prefetch(core.library, core.admission(), core.catalog)(TAG)
         assert core.first.count("open") == asked
 
 
@@ -51,7 +51,7 @@ async def test_an_image_is_brought_whole_and_once(tmp_path: Path) -> None:
 async def test_only_the_platforms_that_are_wanted(tmp_path: Path, platforms: list[str], expected: set[str]) -> None:
     async with running(tmp_path) as core:
         push(core)
-        await Prefetch(core.library, core.admission())(TAG, platforms)
+        await Prefetch(core.library, core.admission(), core.catalog)(TAG, platforms)
         await core.settled()
         assert held(core) == expected
 
@@ -61,11 +61,11 @@ async def test_what_fails_is_told_and_stops_nothing(tmp_path: Path) -> None:
         push(core)
         digest = Digest.of(LAYERS["amd64"])
         core.first.faults = [Fault("open", about=digest, refusal=Unavailable("away"))]
-        done = await Prefetch(core.library, core.admission())(TAG)
+        done = await Prefetch(core.library, core.admission(), core.catalog)(TAG)
         await core.settled()
         assert held(core) == {"arm64"}
         assert done.missing == [f"{Pinned(HERE, digest)}: away"]
-        nowhere = await Prefetch(core.library, core.admission())(Tag(HERE, "none"))
+        nowhere = await Prefetch(core.library, core.admission(), core.catalog)(Tag(HERE, "none"))
         assert (nowhere.manifests, len(nowhere.missing)) == (0, 1)
 
 
@@ -99,11 +99,11 @@ async def test_what_is_kept_for_clients_is_not_prefetched(tmp_path: Path) -> Non
     async with running(tmp_path) as core:
         push(core)
         grant(core, 20)
-        done = await Prefetch(core.library, core.admission())(TAG)
+        done = await Prefetch(core.library, core.admission(), core.catalog)(TAG)
         assert done.blobs == 0
         assert "kept for clients" in done.missing[0]
         grant(core, 21)
-        assert (await Prefetch(core.library, core.admission())(TAG)).missing == []
+        assert (await Prefetch(core.library, core.admission(), core.catalog)(TAG)).missing == []
 
 
 async def test_a_tag_is_stale_rather_than_checked_when_little_is_left(tmp_path: Path) -> None:
@@ -125,6 +125,30 @@ async def test_a_tag_is_stale_rather_than_checked_when_little_is_left(tmp_path: 
 async def test_what_the_lists_leave_out_is_not_brought(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         push(core)
-        done = await Prefetch(core.library, core.admission(permitted=Permitted(deny=[str(HERE)])))(TAG)
+        done = await Prefetch(core.library, core.admission(permitted=Permitted(deny=[str(HERE)])), core.catalog)(TAG)
         assert "[fetch]" in done.missing[0]
         assert core.first.count("open") == 0
+
+
+async def test_only_some_of_what_a_manifest_names(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        layers = [bytes([place]) * 1000 for place in range(3)]
+        image, came = core.first.image(HERE, TAG.name, layers), list[Digest]()
+        done = Prefetched(came=lambda digest, size: came.append(digest))
+        await Prefetch(core.library, core.admission(), core.catalog)(image, done=done, places=(1, 3))
+        await core.settled()
+        assert set(came) == {Digest.of(layers[0]), Digest.of(layers[2])}  # the first is the configuration
+        assert [core.catalog.held(Digest.of(layer)) is not None for layer in layers] == [True, False, True]
+        await Prefetch(core.library, core.admission(), core.catalog)(image, done=done, places=(1, 2))
+        assert came[2:] == [Digest.of(layers[1])]  # only what had to come
+
+
+async def test_the_platforms_that_are_in_use_are_known(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        images, prefetch = push(core), Prefetch(core.library, core.admission(), core.catalog)
+        assert [name.partition("/")[0] for name in await prefetch.usual_platforms(HERE)] == ["linux"]
+        await core.get("manifests", TAG)
+        await core.get("manifests", images["arm64"])
+        await core.settled()
+        assert "linux/arm64" in await prefetch.usual_platforms(HERE)
+        assert "linux/amd64" not in await prefetch.usual_platforms(HERE)

@@ -11,7 +11,8 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Pinned, Repository
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
-from edgeproxy.replay.simulate import missed, trace
+from edgeproxy.replay.requests import trace
+from edgeproxy.replay.simulate import missed
 
 REPOSITORY = Repository("docker.io", "shop/app")
 NOW = 1_700_000_000.0

@@ -3,7 +3,8 @@ from itertools import islice, pairwise
 
 from edgeproxy.interfaces import Access, Contents, Happening
 from edgeproxy.oci.reference import Tag
-from edgeproxy.replay.simulate import compulsory, missed, trace
+from edgeproxy.replay.requests import trace
+from edgeproxy.replay.simulate import compulsory, missed
 from edgeproxy.replay.site import Site
 
 SMALL = Site(5, days=8.0, services=40, nodes=20)

@@ -1,0 +1,109 @@
+"""What a site is likely to ask for, and lacks: new releases, the rest of an image, what recurs, what left too soon."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgeproxy.interfaces import Access, Checked, Happening, Look, Wish
+from edgeproxy.oci.reference import Pinned, Tag
+from edgeproxy.predict.ahead import BUDGET, Ahead
+from edgeproxy.predict.companions import SOON, Companions
+from edgeproxy.predict.features import rows
+from edgeproxy.predict.ledger import Ledger, key_of
+from edgeproxy.predict.model import Model
+from edgeproxy.predict.releases import Releases
+
+_SCANNER = 0.5
+"""A client of which more than this share of requests was for what nobody wanted for a day: nobody waits for it."""
+_HERE = 3600.0
+"""Seconds since it was asked for in which something is still here, about."""
+_IMAGES = 4096
+"""Whose demand may recur: those asked for last."""
+_LOOKED = 1800.0
+"""Seconds between two looks at these."""
+_ROLL_OUT = 86400.0
+"""Seconds in which a new release is asked for, or is not wanted."""
+
+
+class Foresight:
+    """Told of what the ledger is told of, after it."""
+
+    def __init__(self, ledger: Ledger, budget: float = BUDGET) -> None:
+        """`budget`: the share of incoming bytes that may be brought in vain."""
+        self._ledger = ledger
+        self.ahead = Ahead(budget)
+        self._releases = Releases()
+        self._companions = Companions()
+        self._images: OrderedDict[Pinned, None] = OrderedDict()
+        self._new: list[Wish] = []
+        self._looked = float("-inf")
+
+    def observe(self, happening: Happening, slot: int) -> None:
+        """`slot`: the ledger's, of what it is about."""
+        if isinstance(happening, Access) and slot >= 0:
+            self._asked(happening, slot)
+        elif isinstance(happening, Checked) and happening.descriptor is not None:
+            chance = self._releases.looked(happening.tag, happening.descriptor.digest, happening.time)
+            if chance >= self.ahead.bar:
+                self._new.append(Wish(happening.tag, chance, _ROLL_OUT))
+
+    def _asked(self, access: Access, slot: int) -> None:
+        assert access.digest is not None
+        if access.method == "GET":
+            self.ahead.asked(key_of(access.digest))
+            self._companions.asked(slot)
+            if access.outcome == "miss":
+                self.ahead.missed(access.size, again=self._ledger.objects.columns["uses"][slot] > 1)
+        if access.kind != "manifests":
+            return
+        cold = self._ledger.coldness(access.client) >= _SCANNER
+        if isinstance(access.reference, Tag) and not cold:
+            self._releases.asked(access.reference, access.digest, access.time)
+        if access.method == "GET":
+            self._pulled(Pinned(access.reference.repository, access.digest), slot, access.time, cold=cold)
+
+    def _pulled(self, image: Pinned, slot: int, now: float, *, cold: bool) -> None:
+        self._images[image] = None
+        self._images.move_to_end(image)
+        if len(self._images) > _IMAGES:
+            self._images.popitem(last=False)
+        uses, last = self._ledger.objects.columns["uses"], self._ledger.objects.columns["last"]
+        for place, part in enumerate(self._ledger.names.get(slot, ())):
+            if now - last[part] > _HERE:
+                self._companions.named(part, (cold, uses[part] > 0), image, place, now)
+
+    def due(self, now: float, most: int) -> list[Look]:
+        return self._releases.due(now, most) if self.ahead.bar <= 1.0 else []
+
+    def wishes(self, now: float, model: Model | None) -> list[Wish]:
+        """The likeliest first; each is told once, and again when it is likely again."""
+        found, self._new = self._new, []
+        found += self._likely(self._companions.left(now), SOON)
+        if model is not None and now - self._looked >= _LOOKED:
+            self._looked = now
+            found += self._likely(self._recurring(model, now), model.horizons[0])
+        return sorted(found, key=lambda wish: -wish.chance)
+
+    def _likely(self, parts: Iterable[tuple[Pinned, int, float]], within: float) -> list[Wish]:
+        """Of parts of images, those worth to be brought."""
+        places, chances = defaultdict[Pinned, list[int]](list), defaultdict[Pinned, float](float)
+        for image, place, chance in parts:
+            if chance >= self.ahead.bar:
+                places[image].append(place)
+                chances[image] = max(chances[image], chance)
+        return [Wish(image, chances[image], within, tuple(some)) for image, some in places.items()]
+
+    def _recurring(self, model: Model, now: float) -> Iterable[tuple[Pinned, int, float]]:
+        """All that images name which were asked for and may have left."""
+        last = self._ledger.objects.columns["last"]
+        wanted = {
+            part: (image, place)
+            for image in self._images
+            for place, part in enumerate(self._ledger.names.get(self._ledger.find(image.digest), ()))
+            if now - model.horizons[-1] < last[part] < now - _HERE
+        }
+        if not wanted:
+            return []
+        chances = model.chances(rows(self._ledger, np.array(list(wanted), np.intp), now))[:, 0].tolist()
+        return [(image, place, chance) for (image, place), chance in zip(wanted.values(), chances, strict=True)]
