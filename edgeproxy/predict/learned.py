@@ -2,7 +2,7 @@
 
 Four caches run in the shadow of the real one: the model's, LRU, S3-FIFO and GDSF. Whichever has missed the fewest bytes
 lately governs: where that is the model's, blobs leave in the order of its verdicts, else what the governing shadow
-holds stays.
+holds stays. A model that was worse over a day does not govern until it was better over another (`proof`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from edgeproxy.interfaces import Access, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Tag
 from edgeproxy.predict.calibration import Calibration
-from edgeproxy.predict.council import Council
+from edgeproxy.predict.council import MODEL, Council
 from edgeproxy.predict.features import NAMES, counted, rows
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.freshness import BUDGET, Freshness
@@ -38,6 +38,10 @@ class Standing(NamedTuple):
     """By shadow, the share of requested bytes that it missed lately."""
     known: int
     """Objects in the ledger."""
+    suspended: bool
+    """Whether the model was worse over a day, and has not been better over one since: it does not govern."""
+    suspended_at: float
+    """When that last began; infinitely long ago where it never did."""
 
 
 class Contribution(NamedTuple):
@@ -97,16 +101,18 @@ class LearnedPolicy:
         return self._verdicts.model if self._verdicts else None
 
     def adopt(self, model: Model | None) -> None:
-        """Judge by this model from now on. It governs when it is proven: at once where there was none before."""
+        """Judge by this model from now on. It governs at once where there was none before; in the place of one that
+        is suspended it has to be better over a day first."""
         if model is None:
             self._verdicts = None
-            self._council.dismiss("model")
+            self._council.dismiss()
             return
         if self._verdicts is not None:
             self._verdicts.adopt(model)
+            self._council.proof.restart()
             return
         self._verdicts = Verdicts(self.ledger, model, self._request)
-        self._council.admit("model", Shelf(self._budget, self.ledger, self._verdicts))
+        self._council.admit(Shelf(self._budget, self.ledger, self._verdicts))
 
     def observe(self, happening: Happening) -> None:
         self._until = happening.time
@@ -135,7 +141,7 @@ class LearnedPolicy:
             return [self._fixed.worth(blob, now) for blob in held]
         keys = [key_of(blob.digest) for blob in held]
         slots = np.array([self.ledger.adopt(blob) for blob in held], np.intp)
-        if self._council.governs == "model" and self._verdicts is not None:
+        if self._council.governs == MODEL and self._verdicts is not None:
             worth = self._verdicts.worths(slots, now)
         else:
             holds = self._council.governing.holds
@@ -146,7 +152,9 @@ class LearnedPolicy:
 
     def standing(self) -> Standing:
         governs = self._council.governs if self._council.observed else "fixed"
-        return Standing(governs, self._council.misses(), len(self.ledger.objects))
+        proof = self._council.proof
+        known = len(self.ledger.objects)
+        return Standing(governs, self._council.misses(), known, proof.suspended, proof.suspended_at)
 
     def explain(self, digest: Digest, now: float) -> Explanation | None:
         """Why it stays or goes; `None` where nothing is known of it."""

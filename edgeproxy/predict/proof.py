@@ -1,0 +1,61 @@
+"""Whether the model is worth its place: a day's bytes missed, its own and the best other policy's."""
+
+from collections import Counter, deque
+
+_HOUR, _HOURS = 3600.0, 24
+_FEWEST = 500
+"""Requests in a day that say something about it."""
+
+
+class Proof:
+    """By the time of requests. A model that misses more than the best of the others over a whole day is suspended,
+    until it, or one in its place, misses less than each of them over a whole day after that."""
+
+    def __init__(self, model: str) -> None:
+        """`model`: its name among the shadows."""
+        self._model = model
+        self.suspended = False
+        self.suspended_at = float("-inf")
+        """When it last was."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Another model, or another trial: a day begins with the next request."""
+        self._hours = deque[tuple[int, Counter[str], int]]()
+        self._begun: float | None = None
+        self._hour = 0
+        self._requests = 0
+        self.missed = Counter[str]()
+        """By shadow, bytes of this hour."""
+
+    def request(self, now: float) -> bool:
+        """One more; what is missed of it is to be added to `missed`. Whether the model has proven itself just now."""
+        if self._begun is None:
+            self._begun = now
+        hour = int((now - self._begun) / _HOUR)
+        before = self.suspended
+        if hour > self._hour:
+            self._end_hour(hour, now)
+        self._requests += 1
+        return before and not self.suspended
+
+    def _end_hour(self, hour: int, now: float) -> None:
+        self._hours.append((self._hour, self.missed, self._requests))
+        self._hour, self._requests, self.missed = hour, 0, Counter()
+        while self._hours and self._hours[0][0] < hour - _HOURS:
+            self._hours.popleft()
+        if hour >= _HOURS and sum(requests for _, _, requests in self._hours) >= _FEWEST:
+            self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        missed = Counter[str]()
+        for _, some, _ in self._hours:
+            missed.update(some)
+        own = missed.pop(self._model, 0)
+        best = min(missed.values(), default=0)
+        if self.suspended:
+            self.suspended = own >= best
+        elif own > best:
+            self.suspended, self.suspended_at = True, now
+            self.restart()
+            self._begun = now
