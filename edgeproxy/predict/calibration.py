@@ -9,6 +9,7 @@ import numpy as np
 from edgeproxy.predict.features import rows
 from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
+from edgeproxy.predict.table import stamp
 
 _EVERY, _EACH = 300.0, 16
 _RECENT = 3 * 86400.0
@@ -33,9 +34,10 @@ class Point(NamedTuple):
 
 class _Look(NamedTuple):
     until: float
-    began: float
+    began: int
+    """A stamp."""
     slot: int
-    first: float
+    first: int
     """When what is in the slot was heard of first: it may be given to something else."""
     likely: float
 
@@ -70,7 +72,7 @@ class Calibration:
         objects = self._ledger.objects
         if not len(objects) or len(self._open) >= _MOST:
             return
-        recent = np.flatnonzero(np.frombuffer(objects.columns["last"]) > now - _RECENT)
+        recent = np.flatnonzero(objects.whole("last") > stamp(now - _RECENT))
         if not len(recent):
             return
         slots = self._chance.choice(recent, min(_EACH, len(recent)), replace=False)
@@ -79,7 +81,7 @@ class Calibration:
         for slot, likely in zip(
             slots.tolist(), model.chances(rows(self._ledger, slots, now))[:, place].tolist(), strict=True
         ):
-            self._open.append(_Look(until, now, slot, first[slot], likely))
+            self._open.append(_Look(until, stamp(now), slot, first[slot], likely))
 
     def _judge(self, now: float) -> None:
         """Those whose time has just ended: later than a little after it nobody knows when it was asked for."""

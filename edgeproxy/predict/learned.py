@@ -22,7 +22,7 @@ from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
 from edgeproxy.predict.shelf import Shelf
-from edgeproxy.predict.table import Slots
+from edgeproxy.predict.table import ORIGIN, Slots
 from edgeproxy.predict.verdicts import Verdicts
 
 _REQUEST = 1 << 20
@@ -121,7 +121,7 @@ class LearnedPolicy:
         if self._verdicts is not None:
             self.calibration.observe(self._verdicts.model, happening.time)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
-            size = int(self.ledger.objects.columns["size"][slot])
+            size = happening.size or int(self.ledger.objects.columns["size"][slot])
             self._council.request(key_of(happening.digest), size, happening.time)
 
     def ttl(self, tag: Tag, now: float) -> float:
@@ -140,12 +140,14 @@ class LearnedPolicy:
         if not self._council.observed:
             return [self._fixed.worth(blob, now) for blob in held]
         keys = [key_of(blob.digest) for blob in held]
-        slots = np.array([self.ledger.adopt(blob) for blob in held], np.intp)
+        slots = self.ledger.objects.find_all(np.array(keys, np.int64))
+        for place in np.flatnonzero(slots < 0).tolist():
+            slots[place] = self.ledger.adopt(held[place])
         if self._council.governs == MODEL and self._verdicts is not None:
             worth = self._verdicts.worths(slots, now)
         else:
             holds = self._council.governing.holds
-            since = np.maximum(0.0, now - self.ledger.objects.get("last", slots))
+            since = np.maximum(0.0, now + ORIGIN - self.ledger.objects.get("last", slots))
             worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
         worth[[blob.stored > self._until for blob in held]] = np.inf
         return worth.tolist()  # type: ignore[no-any-return]

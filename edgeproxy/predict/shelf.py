@@ -1,7 +1,5 @@
 """The model's own shadow: what the cache would hold if the model alone decided."""
 
-from itertools import repeat
-
 import numpy as np
 
 from edgeproxy.predict.ledger import Ledger
@@ -40,7 +38,7 @@ class Shelf:
 
     def _trim(self, now: float) -> None:
         keys = list(self._held)
-        slots = np.fromiter(map(self._ledger.objects.slots.get, keys, repeat(-1)), np.intp, len(keys))
+        slots = self._ledger.objects.find_all(np.array(keys, np.int64))
         worth = np.full(len(keys), -1.0)
         known = slots >= 0
         worth[known] = self._verdicts.worths(slots[known], now)
