@@ -11,7 +11,10 @@ from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.table import stamp
 
-_EVERY, _EACH = 300.0, 16
+_EVERY = 300.0
+"""Seconds between two times that those are judged whose time is over."""
+_LOOKED, _EACH = 3, 32
+"""Of these times one in three is for new ones, so many: a few at a time take as long to work out."""
 _RECENT = 3 * 86400.0
 """Objects that were asked for within so many seconds are looked at."""
 _HORIZON = 6 * 3600.0
@@ -47,6 +50,7 @@ class Calibration:
         self._ledger = ledger
         self._chance = np.random.default_rng(0)
         self._next = float("-inf")
+        self._times = 0
         self._open = deque[_Look]()
         self._counts = np.zeros(_BINS)
         self._expected = np.zeros(_BINS)
@@ -57,7 +61,9 @@ class Calibration:
         if now >= self._next:
             self._next = now + _EVERY
             self._judge(now)
-            self._look(model, now)
+            if self._times % _LOOKED == 0:
+                self._look(model, now)
+            self._times += 1
 
     def points(self) -> Sequence[Point]:
         """The least likely first."""

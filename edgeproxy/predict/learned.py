@@ -20,7 +20,7 @@ from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
-from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
+from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
 from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.table import ORIGIN, Slots
 from edgeproxy.predict.verdicts import Verdicts
@@ -84,13 +84,11 @@ class LearnedPolicy:
         Without a model the shadows alone decide, and before anything was observed `fixed` does.
         """
         self._fixed = fixed
-        self._budget = budget
         self._request = request
         self.ledger = Ledger(limit)
         self.freshness = Freshness(stale)
         self.calibration = Calibration(self.ledger)
-        shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
-        self._council = Council(shadows)
+        self._council = Council({"lru": Lru, "s3fifo": S3Fifo, "gdsf": Gdsf}, budget)
         self._verdicts: Verdicts | None = None
         self._until = float("-inf")
         """When the last happening was that is known of."""
@@ -111,8 +109,8 @@ class LearnedPolicy:
             self._verdicts.adopt(model)
             self._council.proof.restart()
             return
-        self._verdicts = Verdicts(self.ledger, model, self._request)
-        self._council.admit(Shelf(self._budget, self.ledger, self._verdicts))
+        verdicts = self._verdicts = Verdicts(self.ledger, model, self._request)
+        self._council.admit(lambda budget: Shelf(budget, self.ledger, verdicts))
 
     def observe(self, happening: Happening) -> None:
         self._until = happening.time
@@ -122,7 +120,9 @@ class LearnedPolicy:
             self.calibration.observe(self._verdicts.model, happening.time)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
             size = happening.size or int(self.ledger.objects.columns["size"][slot])
-            self._council.request(key_of(happening.digest), size, happening.time)
+            if self._verdicts is not None:
+                self._verdicts.asked += 1
+            self._council.request(self.ledger.objects.keys[slot], size, happening.time)
 
     def ttl(self, tag: Tag, now: float) -> float:
         return self.freshness.ttl(tag)
@@ -146,7 +146,7 @@ class LearnedPolicy:
         if self._council.governs == MODEL and self._verdicts is not None:
             worth = self._verdicts.worths(slots, now)
         else:
-            holds = self._council.governing.holds
+            holds = self._council.governing(lambda: _by_use(held), now).holds
             since = np.maximum(0.0, now + ORIGIN - self.ledger.objects.get("last", slots))
             worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
         worth[[blob.stored > self._until for blob in held]] = np.inf
@@ -178,3 +178,8 @@ class LearnedPolicy:
 
     def _clients(self, slots: Slots) -> int:
         return round(float(np.exp2(counted(self.ledger.objects.bits("crowd", slots)))[0]) - 1.0)
+
+
+def _by_use(held: Sequence[Held]) -> list[tuple[int, int]]:
+    """Keys and sizes, the least lately used first."""
+    return [(key_of(blob.digest), blob.size) for blob in sorted(held, key=lambda blob: blob.used)]

@@ -7,6 +7,7 @@ A burst is a run of requests for one thing with no more than ten minutes between
 import re
 import zlib
 from array import array
+from collections.abc import Iterable
 from math import exp2
 from typing import Any
 
@@ -36,13 +37,15 @@ _LINES = {
     "last": "I", "middle": "f", "slow": "f", "releases": "f", "released": "I", "rhythm": "f", "crowd": "Q",
     "former": "Q",
 }  # fmt: skip
+_MENTIONS = ("mentioned", "mention", "often", "named")
+_NONE = frozenset[int]()
 _TAGS = {"line": "i", "shown": "i"}
 """By a tag's hash: its line, and the slot of the manifest that it showed last, or -1."""
 
 
 def key_of(digest: Digest) -> int:
     """Sixty bits of it: enough to tell apart what one site sees."""
-    return int(digest.rpartition(":")[2][:15], 16)
+    return int(digest[7:22], 16)  # after the algorithm, whose name has six letters
 
 
 def shape_of(tag: str) -> str:
@@ -156,7 +159,7 @@ class Ledger:
     def _used(self, slot: int, now: int, client: int) -> None:
         columns = self.objects.columns
         last = columns["last"][slot]
-        since = max(0, now - last)
+        since = now - last if now > last else 0
         slow = exp2(-since / SLOWEST)
         middle = slow**8
         columns["slow"][slot] = columns["slow"][slot] * slow + 1.0
@@ -191,22 +194,29 @@ class Ledger:
             lines["middle"][line] = lines["middle"][line] * slow**8 + 1.0
             lines["last"][line] = now
             lines["crowd"][line] |= 1 << (access.client & 63)
-        self._mention(slot, now)
-        for part in self.parts.of(slot):
-            self._mention(part, now)
-            if line >= 0 and objects["release"][slot] == self.lines.columns["releases"][line]:
+        parts = self.parts.of(slot)
+        self._mention((slot, *parts), now)
+        if line >= 0 and not self._current.get(line, _NONE).issuperset(parts):
+            newest = self.lines.columns["releases"][line]
+            for part in parts if objects["release"][slot] == newest else ():
                 self._needs(line, part)
 
-    def _mention(self, slot: int, now: int) -> None:
+    def _mention(self, slots: Iterable[int], now: int) -> None:
         columns = self.objects.columns
-        since = max(0, now - columns["mentioned"][slot])
-        slow = exp2(-since / SLOWEST)
-        columns["often"][slot] = columns["often"][slot] * slow + 1.0
-        columns["named"][slot] = columns["named"][slot] * slow**8 + 1.0
-        if since > BURST:
-            columns["quiet"][slot] = min(now - columns["mention"][slot], 1e9)
-            columns["mention"][slot] = now
-        columns["mentioned"][slot] = now
+        mentioned, mention, often, named = (columns[name] for name in _MENTIONS)
+        for slot in slots:
+            since = now - mentioned[slot]
+            if since > 0:
+                slow = exp2(-since / SLOWEST)
+                often[slot] = often[slot] * slow + 1.0
+                named[slot] = named[slot] * slow**8 + 1.0
+                if since > BURST:
+                    columns["quiet"][slot] = min(now - mention[slot], 1e9)
+                    mention[slot] = now
+                mentioned[slot] = now
+            else:
+                often[slot] += 1.0
+                named[slot] += 1.0
 
     def _tag(self, tag: Tag, now: int) -> int:
         """The tag's slot among the tags; its line is known afterwards."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Slots = NDArray[np.intp]
 ORIGIN = 2.0**29
 """Seconds before 1970 that stamps count from."""
+_LAST = 0xFFFFFFFF
 _SALT = getrandbits(61) | 1
 """Nobody can choose keys that get in each other's way."""
 _SHIFT = 24
@@ -18,7 +19,8 @@ _SHIFT = 24
 
 def stamp(now: float) -> int:
     """A time in whole seconds, for a column of 32 bits: 0 there is so long ago that it is never."""
-    return min(max(1, int(now + ORIGIN)), 0xFFFFFFFF)
+    whole = int(now + ORIGIN)
+    return whole if 0 < whole <= _LAST else (_LAST if whole > 0 else 1)
 
 
 class Table:
@@ -32,7 +34,8 @@ class Table:
         self.columns: dict[str, array[Any]] = {name: array(code) for name, code in columns.items()}
         self.seen = array("I")
         """By slot, the stamp of when it was last asked for; 0 where nothing is in it."""
-        self._keys = array("q")
+        self.keys = array("q")
+        """By slot."""
         self._index = array("i", [-1]) * 1024
         """By a hash of the key, its slot; where another's is, the next place that is free."""
         self._free = array("i")
@@ -44,7 +47,7 @@ class Table:
 
     def find(self, key: int) -> int:
         """The slot of `key`, or -1."""
-        index, keys = self._index, self._keys
+        index, keys = self._index, self.keys
         mask = len(index) - 1
         place = (key * _SALT >> _SHIFT) & mask
         while (slot := index[place]) >= 0:
@@ -55,7 +58,7 @@ class Table:
 
     def find_all(self, keys: NDArray[np.int64]) -> Slots:
         """For each key its slot, or -1."""
-        index, known = np.frombuffer(self._index, np.int32), np.frombuffer(self._keys, np.int64)
+        index, known = np.frombuffer(self._index, np.int32), np.frombuffer(self.keys, np.int64)
         places = _home(keys, len(index))
         slots = index[places].astype(np.intp)
         others = np.flatnonzero(slots >= 0)
@@ -74,7 +77,7 @@ class Table:
             self._begun += 1
             if slot == len(self.seen):
                 self._grow()
-        self._keys[slot] = key
+        self.keys[slot] = key
         self.seen[slot] = now
         self._known += 1
         if 2 * self._known > len(self._index):
@@ -123,13 +126,13 @@ class Table:
 
     def _grow(self) -> None:
         more = max(64, min(self.limit, len(self.seen) // 8))
-        for column in (self.seen, self._keys, *self.columns.values()):
+        for column in (self.seen, self.keys, *self.columns.values()):
             column.frombytes(bytes(more * column.itemsize))
 
     def _enter(self, slot: int) -> None:
         index = self._index
         mask = len(index) - 1
-        place = (self._keys[slot] * _SALT >> _SHIFT) & mask
+        place = (self.keys[slot] * _SALT >> _SHIFT) & mask
         while index[place] >= 0:
             place = (place + 1) & mask
         index[place] = slot
@@ -137,7 +140,7 @@ class Table:
     def _index_anew(self, size: int) -> None:
         """All at once: in the order of their hashes each is where its hash says, or just after the one before it."""
         used = self.used()
-        home = _home(np.frombuffer(self._keys, np.int64)[used], size)
+        home = _home(np.frombuffer(self.keys, np.int64)[used], size)
         order = np.argsort(home, kind="stable")
         ranks = np.arange(len(used))
         places = np.maximum.accumulate(home[order] - ranks) + ranks

@@ -31,6 +31,8 @@ class Verdicts:
         """Stamps."""
         self.spent = 0
         """Verdicts worked out so far."""
+        self.asked = 0
+        """Requests so far: whoever observes them counts them."""
 
     def adopt(self, model: Model) -> None:
         """Judge by this model from now on."""

@@ -28,14 +28,20 @@ class Lucky:
     def holds(self, key: int) -> bool:
         return False
 
+    def kept(self) -> list[tuple[int, int]]:
+        return []
+
+    def __len__(self) -> int:
+        return 0
+
 
 class Bench:
     """A council of LRU, which has half, and S3-FIFO, which has less, and a model."""
 
     def __init__(self, share: float, step: float = MINUTE) -> None:
         self.model = Lucky(share)
-        self.council = Council({"lru": Lucky(0.5), "s3fifo": Lucky(0.4)})
-        self.council.admit(self.model)
+        self.council = Council({"lru": lambda _: Lucky(0.5), "s3fifo": lambda _: Lucky(0.4)}, BUDGET)
+        self.council.admit(lambda _: self.model)
         self.now = NOW
         self._step = step
 
@@ -104,11 +110,11 @@ def test_a_model_in_the_place_of_a_suspended_one_needs_its_own_day() -> None:
 
 
 def test_without_a_model_none_is_suspended() -> None:
-    council = Council({"lru": Lucky(0.5), "s3fifo": Lucky(0.4)})
+    council = Council({"lru": lambda _: Lucky(0.5), "s3fifo": lambda _: Lucky(0.4)}, BUDGET)
     for minute in range(2000):
         council.request(0, 1000, NOW + minute * MINUTE)
     assert not council.proof.suspended
-    council.admit(Lucky(0.1))
+    council.admit(lambda _: Lucky(0.1))
     for minute in range(2000, 4000):
         council.request(0, 1000, NOW + minute * MINUTE)
     assert council.proof.suspended
