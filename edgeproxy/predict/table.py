@@ -125,7 +125,7 @@ class Table:
         values[np.isin(values, gone)] = -1
 
     def _grow(self) -> None:
-        more = max(64, min(self.limit, len(self.seen) // 8))
+        more = max(64, min(self.limit - len(self.seen), len(self.seen) // 2))
         for column in (self.seen, self.keys, *self.columns.values()):
             column.frombytes(bytes(more * column.itemsize))
 
@@ -140,9 +140,9 @@ class Table:
     def _index_anew(self, size: int) -> None:
         """All at once: in the order of their hashes each is where its hash says, or just after the one before it."""
         used = self.used()
-        home = _home(np.frombuffer(self.keys, np.int64)[used], size)
+        home = _home(np.frombuffer(self.keys, np.int64)[used], size).astype(np.int32)
         order = np.argsort(home, kind="stable")
-        ranks = np.arange(len(used))
+        ranks = np.arange(len(used), dtype=np.int32)
         places = np.maximum.accumulate(home[order] - ranks) + ranks
         index = np.full(size, -1, np.int32)
         inside = places < size

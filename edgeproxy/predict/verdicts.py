@@ -15,6 +15,8 @@ _REFRESHED = 256
 _ALL_STALE, _SMALL_STALE = 3600.0, 12 * 3600.0
 """Seconds after which any verdict is worked out again: what was wanted once does not stay for ever. What is small takes
 no room worth the work."""
+_CHUNK = 2048
+"""Verdicts that are worked out at once: the rows of all that is held would take more room than all else."""
 Numbers = NDArray[np.float64]
 
 
@@ -62,10 +64,11 @@ class Verdicts:
         return hit_density(self.model.chances(rows(self._ledger, slots, now)), self.model.horizons)
 
     def _judge(self, slots: Slots, now: float) -> None:
-        if len(slots):
-            self._chance[slots] = self.index(slots, now)
-            self._judged[slots] = stamp(now)
-            self.spent += len(slots)
+        for at in range(0, len(slots), _CHUNK):
+            some = slots[at : at + _CHUNK]
+            self._chance[some] = self.index(some, now)
+        self._judged[slots] = stamp(now)
+        self.spent += len(slots)
 
     def _grow(self) -> None:
         more = len(self._ledger.objects.seen) - len(self._chance)
