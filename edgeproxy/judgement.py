@@ -19,7 +19,7 @@ from edgeproxy.learning import LearnConfig
 from edgeproxy.metrics import AnyGauge, Gauge, PolicyGauge
 from edgeproxy.oci.digest import Digest
 from edgeproxy.predict.fixed import FixedPolicy
-from edgeproxy.predict.learned import LearnedPolicy
+from edgeproxy.predict.learned import LearnedPolicy, Standing
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.store.disk import DiskStore, once
@@ -53,7 +53,7 @@ class Judgement:
     def _learn(self, config: LearnConfig, store: DiskStore, budget: int, spawn: Spawn) -> None:
         data = store.layout.data
         self.notes, self._record = Notes(), Record(data / "record", config.record)
-        refit = Refit(data / "model", data / "record", config.refit, self._clock, self._adopt)
+        refit = Refit(data / "model", data / "record", config.refit, self._clock, self._adopt, self._refit_wanted)
         self.policy = self._learned = LearnedPolicy(
             FixedPolicy(), self._first_model(refit.current), budget, stale=config.stale, waste=config.waste
         )
@@ -100,6 +100,10 @@ class Judgement:
         self.model_from, self.trouble = "site", ""
         return ""
 
+    def _refit_wanted(self) -> float:
+        """When the model turned out to be worse than what needs none."""
+        return self._learned.standing().suspended_at if self._learned else float("-inf")
+
     # for people
 
     def document(self) -> Document | None:
@@ -111,6 +115,7 @@ class Judgement:
             "model": self.model_from if model else "none",
             "trouble": self.trouble,
             "governs": standing.governs,
+            "suspended": standing.suspended,
             "shadows": dict(standing.misses),
             "known": standing.known,
             "calibration": [each._asdict() for each in self._learned.calibration.points()],
@@ -118,7 +123,7 @@ class Judgement:
             "record": self._record.size(),
             "dropped": self.notes.dropped if self.notes else 0,
             "about": {key: value for key, value in (model.about if model else {}).items() if key != "ordinary"},
-            "summary": _summary(standing.governs, self.model_from if model else "none", standing.known),
+            "summary": _summary(standing, self.model_from if model else "none"),
         }
 
     async def explain(self, digest: Digest) -> Document | None:
@@ -151,6 +156,11 @@ class Judgement:
                 lambda: float(self._learned is not None and self._learned.model is not None),
             ),
             Gauge(
+                "edgeproxy_model_suspended",
+                "Whether the model was worse over a day, and has yet to prove itself.",
+                lambda: float(self._learned is not None and self._learned.standing().suspended),
+            ),
+            Gauge(
                 "edgeproxy_record_bytes",
                 "Bytes of the access record.",
                 lambda: self._record.size() if self._learned else 0,
@@ -181,10 +191,13 @@ def _past(directory: Path) -> Iterable[Happening]:
     return read(reversed(chosen), lambda file, what: log.info("%s is read no further: %s", file, what))
 
 
-def _summary(governs: str, model: str, known: int) -> str:
+def _summary(standing: Standing, model: str) -> str:
+    governs = standing.governs
     if governs == "fixed":
         return "Nothing has been learned yet: size, frequency and age decide."
     whose = {"site": "this site's own model", "shipped": "the shipped model"}.get(model, "no model")
     if governs == "model":
-        return f"{whose.capitalize()} decides; {known:,} blobs and manifests are known."
+        return f"{whose.capitalize()} decides; {standing.known:,} blobs and manifests are known."
+    if standing.suspended:
+        return f"{governs.upper()} decides: {whose} was worse over a day, and decides again after a day that is better."
     return f"{governs.upper()} decides: lately it would have missed fewer bytes than {whose}."

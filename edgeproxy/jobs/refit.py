@@ -17,13 +17,25 @@ _NICE = 15
 class Refit:
     """`current.model` is what is used, `previous.model` what was before."""
 
-    def __init__(self, directory: Path, record: Path, every: float, clock: Clock, adopt: Callable[[Path], str]) -> None:
-        """`every`: seconds. `adopt` takes up a file, and says what is wrong with it; nothing is ""."""
+    def __init__(
+        self,
+        directory: Path,
+        record: Path,
+        every: float,
+        clock: Clock,
+        adopt: Callable[[Path], str],
+        wanted: Callable[[], float],
+    ) -> None:
+        """`every`: seconds. `adopt` takes up a file, and says what is wrong with it; nothing is "".
+
+        `wanted` says when a new model was last asked for.
+        """
         self._directory = directory
         self._record = record
         self._every = every
         self._clock = clock
         self._adopt = adopt
+        self._wanted = wanted
         directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -31,10 +43,11 @@ class Refit:
         return self._directory / "current.model"
 
     async def step(self) -> None:
-        """Fit, where the last attempt is old enough: that of before a restart counts, too."""
+        """Fit, where the last attempt is old enough, or a new model was asked for after it. That of before a restart
+        counts, too."""
         attempt = self._directory / "attempted"
         last = attempt.stat().st_mtime if attempt.exists() else 0.0
-        if self._clock.now() - last < self._every:
+        if self._clock.now() - last < self._every and last >= self._wanted():
             return
         attempt.touch()
         os.utime(attempt, (self._clock.now(), self._clock.now()))

@@ -9,8 +9,12 @@ import numpy as np
 from edgeproxy.predict.features import rows
 from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
+from edgeproxy.predict.table import stamp
 
-_EVERY, _EACH = 300.0, 16
+_EVERY = 300.0
+"""Seconds between two times that those are judged whose time is over."""
+_LOOKED, _EACH = 3, 32
+"""Of these times one in three is for new ones, so many: a few at a time take as long to work out."""
 _RECENT = 3 * 86400.0
 """Objects that were asked for within so many seconds are looked at."""
 _HORIZON = 6 * 3600.0
@@ -33,9 +37,10 @@ class Point(NamedTuple):
 
 class _Look(NamedTuple):
     until: float
-    began: float
+    began: int
+    """A stamp."""
     slot: int
-    first: float
+    first: int
     """When what is in the slot was heard of first: it may be given to something else."""
     likely: float
 
@@ -45,6 +50,7 @@ class Calibration:
         self._ledger = ledger
         self._chance = np.random.default_rng(0)
         self._next = float("-inf")
+        self._times = 0
         self._open = deque[_Look]()
         self._counts = np.zeros(_BINS)
         self._expected = np.zeros(_BINS)
@@ -55,7 +61,9 @@ class Calibration:
         if now >= self._next:
             self._next = now + _EVERY
             self._judge(now)
-            self._look(model, now)
+            if self._times % _LOOKED == 0:
+                self._look(model, now)
+            self._times += 1
 
     def points(self) -> Sequence[Point]:
         """The least likely first."""
@@ -70,7 +78,7 @@ class Calibration:
         objects = self._ledger.objects
         if not len(objects) or len(self._open) >= _MOST:
             return
-        recent = np.flatnonzero(np.frombuffer(objects.columns["last"]) > now - _RECENT)
+        recent = np.flatnonzero(objects.whole("last") > stamp(now - _RECENT))
         if not len(recent):
             return
         slots = self._chance.choice(recent, min(_EACH, len(recent)), replace=False)
@@ -79,7 +87,7 @@ class Calibration:
         for slot, likely in zip(
             slots.tolist(), model.chances(rows(self._ledger, slots, now))[:, place].tolist(), strict=True
         ):
-            self._open.append(_Look(until, now, slot, first[slot], likely))
+            self._open.append(_Look(until, stamp(now), slot, first[slot], likely))
 
     def _judge(self, now: float) -> None:
         """Those whose time has just ended: later than a little after it nobody knows when it was asked for."""

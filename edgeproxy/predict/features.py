@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.predict.ledger import SLOWEST, Ledger
-from edgeproxy.predict.table import Slots, Table
+from edgeproxy.predict.table import ORIGIN, Slots, Table
 
 VERSION = 1
 """Changes with the meaning of any number in a row: a model reads the features it was fitted on, and no others."""
@@ -64,8 +64,8 @@ NAMES = (
 
 def rows(ledger: Ledger, slots: Slots, now: float) -> Rows:
     """One row for each slot, as they are at `now`."""
-    objects = ledger.objects
-    columns = [*_own(objects, slots, now), *_images(objects, slots, now), *_line(ledger, slots, now)]
+    objects, at = ledger.objects, now + ORIGIN
+    columns = [*_own(objects, slots, at), *_images(objects, slots, at), *_line(ledger, slots, at)]
     columns += [*_clients(objects, slots), *_moment(len(slots), now)]
     by_name = dict(columns)
     return np.stack([by_name[name] for name in NAMES], axis=1).astype(np.float32)

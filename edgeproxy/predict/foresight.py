@@ -13,6 +13,7 @@ from edgeproxy.predict.features import rows
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.releases import Releases
+from edgeproxy.predict.table import stamp
 
 _SCANNER = 0.5
 """A client of which more than this share of requests was for what nobody wanted for a day: nobody waits for it."""
@@ -69,8 +70,8 @@ class Foresight:
         if len(self._images) > _IMAGES:
             self._images.popitem(last=False)
         uses, last = self._ledger.objects.columns["uses"], self._ledger.objects.columns["last"]
-        for place, part in enumerate(self._ledger.names.get(slot, ())):
-            if now - last[part] > _HERE:
+        for place, part in enumerate(self._ledger.parts.of(slot)):
+            if last[part] < stamp(now - _HERE):
                 self._companions.named(part, (cold, uses[part] > 0), image, place, now)
 
     def due(self, now: float, most: int) -> list[Look]:
@@ -100,8 +101,9 @@ class Foresight:
         wanted = {
             part: (image, place)
             for image in self._images
-            for place, part in enumerate(self._ledger.names.get(self._ledger.find(image.digest), ()))
-            if now - model.horizons[-1] < last[part] < now - _HERE
+            for slot in [self._ledger.find(image.digest)]
+            for place, part in enumerate(self._ledger.parts.of(slot) if slot >= 0 else ())
+            if stamp(now - model.horizons[-1]) < last[part] < stamp(now - _HERE)
         }
         if not wanted:
             return []

@@ -84,8 +84,9 @@ class Forest:
 
     def _chunk(self, rows: NDArray[np.float32]) -> Sums:
         left = np.full((len(rows), len(self._offsets)), 0xFFFFFFFF, np.uint32)
+        columns = rows.T.astype(np.float64)
         for feature, thresholds, table in self._tables:
-            left &= table[np.searchsorted(thresholds, rows[:, feature].astype(np.float64))]
+            left &= table.take(np.searchsorted(thresholds, columns[feature]), axis=0)
         lowest = (left & (~left + np.uint32(1))).astype(np.float32)
         leaves = (lowest.view(np.int32) >> 23) - 127
         reached = self._values.ravel()[leaves + self._offsets]

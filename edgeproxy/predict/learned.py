@@ -2,7 +2,7 @@
 
 Four caches run in the shadow of the real one: the model's, LRU, S3-FIFO and GDSF. Whichever has missed the fewest bytes
 lately governs: where that is the model's, blobs leave in the order of its verdicts, else what the governing shadow
-holds stays.
+holds stays. A model that was worse over a day does not govern until it was better over another (`proof`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Tag
 from edgeproxy.predict.ahead import BUDGET as WASTE
 from edgeproxy.predict.calibration import Calibration
-from edgeproxy.predict.council import Council
+from edgeproxy.predict.council import MODEL, Council
 from edgeproxy.predict.features import NAMES, counted, rows
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.foresight import Foresight
@@ -24,9 +24,9 @@ from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.releases import newest
-from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo, Shadow
+from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
 from edgeproxy.predict.shelf import Shelf
-from edgeproxy.predict.table import Slots
+from edgeproxy.predict.table import ORIGIN, Slots
 from edgeproxy.predict.verdicts import Verdicts
 
 _REQUEST = 1 << 20
@@ -43,6 +43,10 @@ class Standing(NamedTuple):
     """By shadow, the share of requested bytes that it missed lately."""
     known: int
     """Objects in the ledger."""
+    suspended: bool
+    """Whether the model was worse over a day, and has not been better over one since: it does not govern."""
+    suspended_at: float
+    """When that last began; infinitely long ago where it never did."""
 
 
 class Contribution(NamedTuple):
@@ -87,14 +91,12 @@ class LearnedPolicy:
         Without a model the shadows alone decide, and before anything was observed `fixed` does.
         """
         self._fixed = fixed
-        self._budget = budget
         self._request = request
         self.ledger = Ledger(limit)
         self.freshness = Freshness(stale)
         self.calibration = Calibration(self.ledger)
         self.foresight = Foresight(self.ledger, waste)
-        shadows: dict[str, Shadow] = {"lru": Lru(budget), "s3fifo": S3Fifo(budget), "gdsf": Gdsf(budget)}
-        self._council = Council(shadows)
+        self._council = Council({"lru": Lru, "s3fifo": S3Fifo, "gdsf": Gdsf}, budget)
         self._verdicts: Verdicts | None = None
         self._until = float("-inf")
         """When the last happening was that is known of."""
@@ -105,16 +107,18 @@ class LearnedPolicy:
         return self._verdicts.model if self._verdicts else None
 
     def adopt(self, model: Model | None) -> None:
-        """Judge by this model from now on. It governs when it is proven: at once where there was none before."""
+        """Judge by this model from now on. It governs at once where there was none before; in the place of one that
+        is suspended it has to be better over a day first."""
         if model is None:
             self._verdicts = None
-            self._council.dismiss("model")
+            self._council.dismiss()
             return
         if self._verdicts is not None:
             self._verdicts.adopt(model)
+            self._council.proof.restart()
             return
-        self._verdicts = Verdicts(self.ledger, model, self._request)
-        self._council.admit("model", Shelf(self._budget, self.ledger, self._verdicts))
+        verdicts = self._verdicts = Verdicts(self.ledger, model, self._request)
+        self._council.admit(lambda budget: Shelf(budget, self.ledger, verdicts))
 
     def observe(self, happening: Happening) -> None:
         self._until = happening.time
@@ -124,8 +128,10 @@ class LearnedPolicy:
         if self._verdicts is not None:
             self.calibration.observe(self._verdicts.model, happening.time)
         if slot >= 0 and isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:
-            size = int(self.ledger.objects.columns["size"][slot])
-            self._council.request(key_of(happening.digest), size, happening.time)
+            size = happening.size or int(self.ledger.objects.columns["size"][slot])
+            if self._verdicts is not None:
+                self._verdicts.asked += 1
+            self._council.request(self.ledger.objects.keys[slot], size, happening.time)
 
     def ttl(self, tag: Tag, now: float) -> float:
         return self.freshness.ttl(tag)
@@ -162,28 +168,33 @@ class LearnedPolicy:
 
     def _judged(self, held: Sequence[Held], now: float) -> NDArray[np.float64]:
         keys = [key_of(blob.digest) for blob in held]
-        slots = np.array([self.ledger.adopt(blob) for blob in held], np.intp)
-        if self._council.governs == "model" and self._verdicts is not None:
+        slots = self.ledger.objects.find_all(np.array(keys, np.int64))
+        for place in np.flatnonzero(slots < 0).tolist():
+            slots[place] = self.ledger.adopt(held[place])
+        if self._council.governs == MODEL and self._verdicts is not None:
             worth = self._verdicts.worths(slots, now)
         else:
-            holds = self._council.governing.holds
-            since = np.maximum(0.0, now - self.ledger.objects.get("last", slots))
+            holds = self._council.governing(lambda: _by_use(held), now).holds
+            since = np.maximum(0.0, now + ORIGIN - self.ledger.objects.get("last", slots))
             worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
-        self._keep_for_those_to_come(keys, worth, now)
+        self._keep_for_those_to_come(keys, slots, worth, now)
         return worth
 
-    def _keep_for_those_to_come(self, keys: Sequence[int], worth: NDArray[np.float64], now: float) -> None:
+    def _keep_for_those_to_come(
+        self, keys: Sequence[int], slots: Slots, worth: NDArray[np.float64], now: float
+    ) -> None:
         """What was brought ahead is worth what it was brought for."""
-        awaited = self.foresight.ahead.awaited
+        awaited, sizes = self.foresight.ahead.awaited, self.ledger.objects.columns["size"]
         for place, key in enumerate(keys) if awaited else ():
             if key in awaited:
-                size = float(self.ledger.objects.columns["size"][self.ledger.objects.slots[key]])
                 chance = self.foresight.ahead.chance(key, now)
-                worth[place] = max(worth[place], chance / _SOON * (1.0 + self._request / max(1.0, size)))
+                worth[place] = max(worth[place], chance / _SOON * (1.0 + self._request / max(1.0, sizes[slots[place]])))
 
     def standing(self) -> Standing:
         governs = self._council.governs if self._council.observed else "fixed"
-        return Standing(governs, self._council.misses(), len(self.ledger.objects))
+        proof = self._council.proof
+        known = len(self.ledger.objects)
+        return Standing(governs, self._council.misses(), known, proof.suspended, proof.suspended_at)
 
     def explain(self, digest: Digest, now: float) -> Explanation | None:
         """Why it stays or goes; `None` where nothing is known of it."""
@@ -205,3 +216,8 @@ class LearnedPolicy:
 
     def _clients(self, slots: Slots) -> int:
         return round(float(np.exp2(counted(self.ledger.objects.bits("crowd", slots)))[0]) - 1.0)
+
+
+def _by_use(held: Sequence[Held]) -> list[tuple[int, int]]:
+    """Keys and sizes, the least lately used first."""
+    return [(key_of(blob.digest), blob.size) for blob in sorted(held, key=lambda blob: blob.used)]

@@ -7,6 +7,7 @@ A burst is a run of requests for one thing with no more than ten minutes between
 import re
 import zlib
 from array import array
+from collections.abc import Iterable
 from math import exp2
 from typing import Any
 
@@ -14,33 +15,37 @@ from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from edgeproxy.oci.reference import Tag
-from edgeproxy.predict.table import Table
+from edgeproxy.predict.parts import Parts
+from edgeproxy.predict.table import Table, stamp
 
 SLOWEST = 4 * 86400.0
 """Half-life of the slowest counters, in seconds; each quicker one has an eighth of it."""
 BURST = 600.0
 LAYER, CONFIG, MANIFEST, INDEX = 0, 1, 2, 3
 _KINDS = {OCI_INDEX: INDEX, DOCKER_LIST: INDEX, OCI_MANIFEST: MANIFEST, DOCKER_MANIFEST: MANIFEST}
-_NEVER = -1e18
 _HASH = re.compile(r"[0-9a-f]{7,}|[0-9]{8,}")
 _DIGITS = re.compile(r"[0-9]+")
 _CLIENTS = 65536
 _OBJECTS = {
-    "size": "d", "kind": "B", "first": "d", "last": "d", "gap": "f", "start": "d", "lull1": "f", "lull2": "f",
+    "size": "f", "kind": "B", "first": "I", "last": "I", "gap": "f", "start": "I", "lull1": "f", "lull2": "f",
     "lull3": "f", "burst": "f", "fast": "f", "middle": "f", "slow": "f", "uses": "f", "crowd": "Q", "regular": "f",
-    "cold": "f", "moves": "f", "mentioned": "d", "mention": "d", "quiet": "f", "named": "f", "often": "f",
-    "line": "i", "release": "f", "image": "i", "place": "B", "parts": "B", "images": "f", "current": "f", "left": "d",
-    "released": "d",
+    "cold": "f", "moves": "f", "mentioned": "I", "mention": "I", "quiet": "f", "named": "f", "often": "f",
+    "line": "i", "release": "f", "image": "i", "place": "B", "parts": "B", "images": "f", "current": "f", "left": "I",
+    "released": "I", "parts_at": "I",
 }  # fmt: skip
 _LINES = {
-    "last": "d", "middle": "f", "slow": "f", "releases": "f", "released": "d", "rhythm": "f", "crowd": "Q",
+    "last": "I", "middle": "f", "slow": "f", "releases": "f", "released": "I", "rhythm": "f", "crowd": "Q",
     "former": "Q",
 }  # fmt: skip
+_MENTIONS = ("mentioned", "mention", "often", "named")
+_NONE = frozenset[int]()
+_TAGS = {"line": "i", "shown": "i"}
+"""By a tag's hash: its line, and the slot of the manifest that it showed last, or -1."""
 
 
 def key_of(digest: Digest) -> int:
     """Sixty bits of it: enough to tell apart what one site sees."""
-    return int(digest.rpartition(":")[2][:15], 16)
+    return int(digest[7:22], 16)  # after the algorithm, whose name has six letters
 
 
 def shape_of(tag: str) -> str:
@@ -49,21 +54,17 @@ def shape_of(tag: str) -> str:
 
 
 class Ledger:
-    """`limit` objects are known at most: those asked for last."""
+    """`limit` objects are known at most: those asked for last. Times in it are stamps."""
 
     def __init__(self, limit: int = 400_000) -> None:
         self.objects = Table(_OBJECTS, limit)
         self.lines = Table(_LINES, max(1024, limit // 8))
-        self.names: dict[int, array[int]] = {}
-        """By the slot of a manifest, the slots of what it names."""
+        self.parts = Parts(self.objects)
+        self._tags = Table(_TAGS, max(1024, limit))
         self._current: dict[int, set[int]] = {}
         """By line, the objects that its newest release needs."""
-        self._line_of: dict[int, int] = {}
-        """By a tag's hash."""
-        self._shown: dict[int, int] = {}
-        """By a tag's hash, the slot of the manifest it showed last."""
         self._clients: dict[str, array[Any]] = {
-            "last": array("d", bytes(8 * _CLIENTS)),
+            "last": array("I", bytes(4 * _CLIENTS)),
             "cold": array("f", bytes(4 * _CLIENTS)),
             "moves": array("f", bytes(4 * _CLIENTS)),
             "place": array("q", bytes(8 * _CLIENTS)),
@@ -87,24 +88,25 @@ class Ledger:
 
     def expect(self, digest: Digest, size: int, now: float) -> None:
         """It is here, and nobody has asked for it."""
-        self._slot(digest, size, LAYER, now)
+        self._slot(digest, size, LAYER, stamp(now))
 
     def adopt(self, held: Held) -> int:
         """Its slot; what is held and was never observed is taken as used when the catalogue says so."""
         slot = self.find(held.digest)
         if slot >= 0:
             return slot
-        slot = self._slot(held.digest, held.size, MANIFEST if held.needs else LAYER, held.used)
+        used = stamp(held.used)
+        slot = self._slot(held.digest, held.size, MANIFEST if held.needs else LAYER, used)
         columns = self.objects.columns
-        columns["first"][slot], columns["last"][slot] = held.stored, held.used
-        columns["start"][slot] = held.used
+        columns["first"][slot], columns["last"][slot] = stamp(held.stored), used
+        columns["start"][slot] = used
         columns["uses"][slot] = columns["slow"][slot] = held.uses
         return slot
 
-    def _slot(self, digest: Digest, size: int, kind: int, now: float) -> int:
+    def _slot(self, digest: Digest, size: int, kind: int, now: int) -> int:
         objects = self.objects
         key = key_of(digest)
-        slot = objects.slots.get(key, -1)
+        slot = objects.find(key)
         if slot >= 0:
             objects.seen[slot] = now
             return slot
@@ -116,27 +118,21 @@ class Ledger:
         columns["kind"][slot] = kind
         columns["first"][slot] = now
         columns["line"][slot] = columns["image"][slot] = -1
-        columns["last"][slot] = columns["start"][slot] = columns["mentioned"][slot] = columns["mention"][slot] = _NEVER
-        columns["left"][slot] = _NEVER
         columns["released"][slot] = now
         return slot
 
     def _forget(self) -> None:
-        gone = set(self.objects.drop_oldest().tolist())
-        for slot in gone:
-            self.names.pop(slot, None)
-        self.names = {slot: parts for slot, parts in self.names.items() if gone.isdisjoint(parts)}
-        self._shown = {tag: slot for tag, slot in self._shown.items() if slot not in gone}
-        for parts in self._current.values():
-            parts -= gone
-        images = self.objects.columns["image"]
-        for slot, image in enumerate(images):
-            if image in gone:
-                images[slot] = -1
+        slots = self.objects.drop_oldest()
+        gone = set(slots.tolist())
+        self.parts.forget(slots)
+        self._tags.forget("shown", slots)
+        self.objects.forget("image", slots)
+        for needed in self._current.values():
+            needed -= gone
 
     def _asked(self, access: Access) -> int:
         assert access.digest is not None
-        now = access.time
+        now = stamp(access.time)
         kind = MANIFEST if access.kind == "manifests" else LAYER
         slot = self._slot(access.digest, access.size, kind, now)
         columns = self.objects.columns
@@ -152,12 +148,12 @@ class Ledger:
                 columns["regular"][slot] += 1
         return slot
 
-    def _client(self, access: Access, last: float, now: float) -> tuple[float, float]:
+    def _client(self, access: Access, last: int, now: int) -> tuple[float, float]:
         """How much the client asks for what nobody wanted for a day, and how many repositories it visits an hour."""
         client = access.client & (_CLIENTS - 1)
         columns = self._clients
         place = hash_of(access.reference.repository.path)
-        moves = columns["moves"][client] * exp2(-max(0.0, now - columns["last"][client]) / 3600.0)
+        moves = columns["moves"][client] * exp2(-max(0, now - columns["last"][client]) / 3600.0)
         if place != columns["place"][client]:
             columns["place"][client] = place
             moves += 1.0
@@ -168,10 +164,10 @@ class Ledger:
         columns["cold"][client] = cold
         return cold, moves
 
-    def _used(self, slot: int, now: float, client: int) -> None:
+    def _used(self, slot: int, now: int, client: int) -> None:
         columns = self.objects.columns
         last = columns["last"][slot]
-        since = max(0.0, now - last)
+        since = now - last if now > last else 0
         slow = exp2(-since / SLOWEST)
         middle = slow**8
         columns["slow"][slot] = columns["slow"][slot] * slow + 1.0
@@ -180,11 +176,11 @@ class Ledger:
         columns["uses"][slot] += 1.0
         columns["crowd"][slot] |= client
         columns["last"][slot] = now
-        if last == _NEVER:
+        if not last:
             columns["start"][slot] = now
             columns["burst"][slot] = 1.0
             return
-        columns["gap"][slot] = since
+        columns["gap"][slot] = max(1, since)
         if since > BURST:
             columns["lull3"][slot] = columns["lull2"][slot]
             columns["lull2"][slot] = columns["lull1"][slot]
@@ -193,7 +189,7 @@ class Ledger:
             columns["burst"][slot] = 0.0
         columns["burst"][slot] += 1.0
 
-    def _pulled(self, access: Access, slot: int, now: float) -> None:
+    def _pulled(self, access: Access, slot: int, now: int) -> None:
         """A manifest was asked for: what it names is in use, whether or not the client lacks it."""
         objects = self.objects.columns
         line = objects["line"][slot]
@@ -201,34 +197,52 @@ class Ledger:
             line = self._shows(access.reference, slot, now)
         if line >= 0:
             lines = self.lines.columns
-            slow = exp2(-max(0.0, now - lines["last"][line]) / SLOWEST)
+            slow = exp2(-max(0, now - lines["last"][line]) / SLOWEST)
             lines["slow"][line] = lines["slow"][line] * slow + 1.0
             lines["middle"][line] = lines["middle"][line] * slow**8 + 1.0
             lines["last"][line] = now
             lines["crowd"][line] |= 1 << (access.client & 63)
-        self._mention(slot, now)
-        for part in self.names.get(slot, ()):
-            self._mention(part, now)
-            if line >= 0 and objects["release"][slot] == self.lines.columns["releases"][line]:
+        parts = self.parts.of(slot)
+        self._mention((slot, *parts), now)
+        if line >= 0 and not self._current.get(line, _NONE).issuperset(parts):
+            newest = self.lines.columns["releases"][line]
+            for part in parts if objects["release"][slot] == newest else ():
                 self._needs(line, part)
 
-    def _mention(self, slot: int, now: float) -> None:
+    def _mention(self, slots: Iterable[int], now: int) -> None:
         columns = self.objects.columns
-        since = max(0.0, now - columns["mentioned"][slot])
-        slow = exp2(-since / SLOWEST)
-        columns["often"][slot] = columns["often"][slot] * slow + 1.0
-        columns["named"][slot] = columns["named"][slot] * slow**8 + 1.0
-        if since > BURST:
-            columns["quiet"][slot] = min(now - columns["mention"][slot], 1e9)
-            columns["mention"][slot] = now
-        columns["mentioned"][slot] = now
+        mentioned, mention, often, named = (columns[name] for name in _MENTIONS)
+        for slot in slots:
+            since = now - mentioned[slot]
+            if since > 0:
+                slow = exp2(-since / SLOWEST)
+                often[slot] = often[slot] * slow + 1.0
+                named[slot] = named[slot] * slow**8 + 1.0
+                if since > BURST:
+                    columns["quiet"][slot] = min(now - mention[slot], 1e9)
+                    mention[slot] = now
+                mentioned[slot] = now
+            else:
+                often[slot] += 1.0
+                named[slot] += 1.0
 
-    def _line(self, tag: Tag, now: float) -> int:
-        known = hash(tag)
-        line = self._line_of.get(known)
-        if line is not None:
-            self.lines.seen[line] = now
-            return line
+    def _tag(self, tag: Tag, now: int) -> int:
+        """The tag's slot among the tags; its line is known afterwards."""
+        tags, known = self._tags, hash(tag)
+        slot = tags.find(known)
+        if slot < 0:
+            if tags.full:
+                tags.drop_oldest()
+            slot = tags.take(known, now)
+            tags.columns["line"][slot] = tags.columns["shown"][slot] = -1
+        tags.seen[slot] = now
+        line = tags.columns["line"][slot]
+        if line < 0:
+            line = tags.columns["line"][slot] = self._line(tag, now)
+        self.lines.seen[line] = now
+        return slot
+
+    def _line(self, tag: Tag, now: int) -> int:
         key = hash_of(f"{tag.repository}:{shape_of(tag.name)}")
         line = self.lines.find(key)
         if line < 0:
@@ -236,35 +250,29 @@ class Ledger:
                 self._forget_lines()
             line = self.lines.take(key, now)
             self.lines.columns["last"][line] = now
-        if len(self._line_of) >= self.objects.limit:
-            self._line_of.clear()
-            self._shown.clear()
-        self._line_of[known] = line
         return line
 
     def _forget_lines(self) -> None:
-        gone = set(self.lines.drop_oldest().tolist())
-        self._line_of.clear()
-        lines = self.objects.columns["line"]
-        for slot, line in enumerate(lines):
-            if line in gone:
-                lines[slot] = -1
-        for line in gone:
+        gone = self.lines.drop_oldest()
+        self._tags.forget("line", gone)
+        self.objects.forget("line", gone)
+        for line in gone.tolist():
             self._current.pop(line, None)
 
-    def _shows(self, tag: Tag, slot: int, now: float) -> int:
+    def _shows(self, tag: Tag, slot: int, now: int) -> int:
         """The tag's line. Where the tag has moved, or the manifest was in another line or none, this is a release."""
-        line, known = self._line(tag, now), hash(tag)
-        moved = self._shown.get(known, slot) != slot
-        self._shown[known] = slot
+        tags, known = self._tags.columns, self._tag(tag, now)
+        line: int = tags["line"][known]
+        moved = tags["shown"][known] not in (-1, slot)
+        tags["shown"][known] = slot
         if moved or self.objects.columns["line"][slot] != line:
             self._release(line, slot, now)
         return line
 
-    def _release(self, line: int, slot: int, now: float) -> None:
+    def _release(self, line: int, slot: int, now: int) -> None:
         objects, lines = self.objects.columns, self.lines.columns
         if lines["releases"][line]:
-            since = now - lines["released"][line]
+            since = max(1, now - lines["released"][line])
             lines["rhythm"][line] = since if not lines["rhythm"][line] else 0.7 * lines["rhythm"][line] + 0.3 * since
         lines["releases"][line] += 1.0
         lines["released"][line] = now
@@ -275,22 +283,22 @@ class Ledger:
             objects["left"][part] = now
         self._place(slot, line, now)
 
-    def _place(self, slot: int, line: int, now: float) -> None:
+    def _place(self, slot: int, line: int, now: int) -> None:
         objects = self.objects.columns
         objects["line"][slot] = line
         objects["release"][slot] = self.lines.columns["releases"][line]
         objects["released"][slot] = now
         self._needs(line, slot)
-        for part in self.names.get(slot, ()):
+        for part in self.parts.of(slot):
             self._place_part(part, slot, now)
 
-    def _place_part(self, part: int, image: int, now: float) -> None:
+    def _place_part(self, part: int, image: int, now: int) -> None:
         objects = self.objects.columns
         objects["line"][part] = objects["line"][image]
         objects["release"][part] = objects["release"][image]
         objects["released"][part] = now
         objects["image"][part] = image
-        for layer in self.names.get(part, ()) if objects["kind"][image] == INDEX else ():
+        for layer in self.parts.of(part) if objects["kind"][image] == INDEX else ():
             self._place_part(layer, part, now)
 
     def _needs(self, line: int, slot: int) -> None:
@@ -300,12 +308,12 @@ class Ledger:
             self.objects.columns["current"][slot] += 1.0
 
     def _names(self, contents: Contents) -> int:
-        now = contents.time
+        now = stamp(contents.time)
         index = _KINDS.get(contents.manifest.media_type, MANIFEST) == INDEX
         slot = self._slot(contents.manifest.digest, contents.manifest.size, INDEX if index else MANIFEST, now)
         objects = self.objects.columns
         objects["kind"][slot] = INDEX if index else MANIFEST
-        if slot in self.names:
+        if self.parts.known(slot):
             return slot
         parts = array("i")
         for place, named in enumerate(contents.names):
@@ -315,7 +323,7 @@ class Ledger:
             objects["parts"][part] = min(len(contents.names), 255)
             objects["images"][part] += 1.0
             parts.append(part)
-        self.names[slot] = parts
+        self.parts.put(slot, parts)
         for part in parts:
             if objects["line"][slot] >= 0 or objects["image"][part] < 0:
                 self._place_part(part, slot, now)
@@ -329,7 +337,7 @@ class Ledger:
             return -1
         slot = self.find(checked.descriptor.digest)
         if slot >= 0:
-            self._shows(checked.tag, slot, checked.time)
+            self._shows(checked.tag, slot, stamp(checked.time))
         return slot
 
 

@@ -5,6 +5,7 @@ of them holds is what the real cache can keep in its place.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
@@ -17,6 +18,16 @@ class Shadow(Protocol):
         ...
 
     def holds(self, key: int) -> bool: ...
+
+
+class Listed(Shadow, Protocol):
+    """A shadow that another one can begin with what is in."""
+
+    def kept(self) -> Sequence[tuple[int, int]]:
+        """Keys and sizes, about in the order that they would leave in."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 class Lru:
@@ -42,6 +53,12 @@ class Lru:
 
     def holds(self, key: int) -> bool:
         return key in self._held
+
+    def kept(self) -> Sequence[tuple[int, int]]:
+        return list(self._held.items())
+
+    def __len__(self) -> int:
+        return len(self._held)
 
 
 class S3Fifo:
@@ -77,6 +94,12 @@ class S3Fifo:
     def holds(self, key: int) -> bool:
         return key in self._hits
 
+    def kept(self) -> Sequence[tuple[int, int]]:
+        return [*self._small.items(), *self._main.items()]
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
     def _evict(self) -> None:
         if self._small and (self._in_small > self._budget // 10 or not self._main):
             key, size = self._small.popitem(last=False)
@@ -109,36 +132,42 @@ class Gdsf:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._held: dict[int, tuple[float, int, int]] = {}
-        """Priority, requests, size."""
-        self._order: list[tuple[float, int]] = []
-        """A heap with entries that may be out of date."""
+        self._held: dict[int, tuple[float, int, int, int]] = {}
+        """Priority, key, requests, size."""
+        self._order: list[tuple[float, int, int, int]] = []
+        """A heap of these, and of some that have been replaced."""
         self._total = 0
         self._floor = 0.0
 
     def request(self, key: int, size: int, now: float) -> bool:
-        if key in self._held:
-            _, uses, size = self._held[key]
-            self._put(key, uses + 1, size)
+        known = self._held.get(key)
+        if known is not None:
+            self._put(key, known[2] + 1, known[3])
             return True
         if size > self._budget:
             return False
         self._put(key, 1, size)
         self._total += size
         while self._total > self._budget:
-            priority, oldest = heappop(self._order)
-            if oldest in self._held and self._held[oldest][0] == priority:
-                self._total -= self._held.pop(oldest)[2]
-                self._floor = priority
+            lowest = heappop(self._order)
+            if self._held.get(lowest[1]) is lowest:
+                del self._held[lowest[1]]
+                self._total -= lowest[3]
+                self._floor = lowest[0]
         return False
 
     def holds(self, key: int) -> bool:
         return key in self._held
 
+    def kept(self) -> Sequence[tuple[int, int]]:
+        return [(key, size) for _, key, _, size in sorted(self._held.values())]
+
+    def __len__(self) -> int:
+        return len(self._held)
+
     def _put(self, key: int, uses: int, size: int) -> None:
-        priority = self._floor + uses / max(1, size)
-        self._held[key] = (priority, uses, size)
-        heappush(self._order, (priority, key))
-        if len(self._order) > 4 * len(self._held) + 64:
-            self._order = [(held[0], key) for key, held in self._held.items()]
+        entry = self._held[key] = (self._floor + uses / max(1, size), key, uses, size)
+        heappush(self._order, entry)
+        if len(self._order) > 2 * len(self._held) + 64:
+            self._order = list(self._held.values())
             heapify(self._order)

@@ -1,6 +1,6 @@
 """The model's own shadow: what the cache would hold if the model alone decided."""
 
-from itertools import repeat
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _ROWS = 2.0
 
 
 class Shelf:
-    """Implements `Shadow`."""
+    """Implements `Listed`."""
 
     def __init__(self, budget: int, ledger: Ledger, verdicts: Verdicts) -> None:
         self._budget = budget
@@ -22,10 +22,8 @@ class Shelf:
         self._verdicts = verdicts
         self._held: dict[int, int] = {}
         self._total = 0
-        self._asked = 0
 
     def request(self, key: int, size: int, now: float) -> bool:
-        self._asked += 1
         if key in self._held:
             return True
         if size <= self._budget:
@@ -38,13 +36,19 @@ class Shelf:
     def holds(self, key: int) -> bool:
         return key in self._held
 
+    def kept(self) -> Sequence[tuple[int, int]]:
+        return list(self._held.items())
+
+    def __len__(self) -> int:
+        return len(self._held)
+
     def _trim(self, now: float) -> None:
         keys = list(self._held)
-        slots = np.fromiter(map(self._ledger.objects.slots.get, keys, repeat(-1)), np.intp, len(keys))
+        slots = self._ledger.objects.find_all(np.array(keys, np.int64))
         worth = np.full(len(keys), -1.0)
         known = slots >= 0
         worth[known] = self._verdicts.worths(slots[known], now)
-        low = _LOW if self._verdicts.spent <= _ROWS * self._asked else _LOWER
+        low = _LOW if self._verdicts.spent <= _ROWS * self._verdicts.asked else _LOWER
         for place in np.argsort(worth, kind="stable").tolist():
             if self._total <= self._budget * low:
                 break

@@ -11,7 +11,7 @@ from edgeproxy.predict.features import NAMES, Rows, rows
 from edgeproxy.predict.forest import Trees
 from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
-from edgeproxy.predict.table import Slots
+from edgeproxy.predict.table import Slots, stamp
 
 HORIZONS = (1.5 * 3600.0, 6 * 3600.0, 24 * 3600.0, 72 * 3600.0, 192 * 3600.0)
 """Seconds. How long a cache can keep something that is not asked for lies between them."""
@@ -73,9 +73,9 @@ class Harvest:
             self._after.append(np.inf)
 
     def _choose(self, now: float) -> Slots:
-        last = np.frombuffer(self._ledger.objects.columns["last"])
-        used = np.flatnonzero(last > now - 3 * self._horizon)
-        recent = used[last[used] > now - _RECENT]
+        last = self._ledger.objects.whole("last")
+        used = np.flatnonzero(last > stamp(now - 3 * self._horizon))
+        recent = used[last[used] > stamp(now - _RECENT)]
         picks = [self._chance.choice(some, min(_EACH // 2, len(some)), replace=False) for some in (used, recent)]
         return np.unique(np.concatenate(picks)).astype(np.intp)
 

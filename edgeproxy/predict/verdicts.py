@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from edgeproxy.predict.features import rows
 from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
-from edgeproxy.predict.table import Slots
+from edgeproxy.predict.table import ORIGIN, Slots, stamp
 
 _STALE = 900.0
 """Seconds after which a low verdict is worked out again before it counts."""
@@ -15,6 +15,8 @@ _REFRESHED = 256
 _ALL_STALE, _SMALL_STALE = 3600.0, 12 * 3600.0
 """Seconds after which any verdict is worked out again: what was wanted once does not stay for ever. What is small takes
 no room worth the work."""
+_CHUNK = 2048
+"""Verdicts that are worked out at once: the rows of all that is held would take more room than all else."""
 Numbers = NDArray[np.float64]
 
 
@@ -26,15 +28,18 @@ class Verdicts:
         self._ledger = ledger
         self.model = model
         self._request = request
-        self._chance = np.zeros(0)
-        self._judged = np.zeros(0)
+        self._chance = np.zeros(0, np.float32)
+        self._judged = np.zeros(0, np.uint32)
+        """Stamps."""
         self.spent = 0
         """Verdicts worked out so far."""
+        self.asked = 0
+        """Requests so far: whoever observes them counts them."""
 
     def adopt(self, model: Model) -> None:
         """Judge by this model from now on."""
         self.model = model
-        self._judged[:] = -np.inf
+        self._judged[:] = 0
 
     def worths(self, slots: Slots, now: float) -> Numbers:
         """For each slot, what its verdict makes it worth per byte; where verdicts are old and low, they are renewed."""
@@ -45,11 +50,11 @@ class Verdicts:
         size = np.maximum(1.0, self._ledger.objects.get("size", slots))
         patience = np.where(size * 16 < self._request, _SMALL_STALE, _ALL_STALE)
         judged = self._judged[slots]
-        self._judge(slots[(judged <= last) | (judged < now - patience)], now)
+        self._judge(slots[(judged <= last) | (judged < now + ORIGIN - patience)], now)
         weight = 1.0 + self._request / size
         worth: Numbers = self._chance[slots] * weight
         low = np.argpartition(worth, _REFRESHED)[:_REFRESHED] if len(slots) > _REFRESHED else np.arange(len(slots))
-        low = low[self._judged[slots[low]] < now - _STALE]
+        low = low[self._judged[slots[low]] < now + ORIGIN - _STALE]
         self._judge(slots[low], now)
         worth[low] = self._chance[slots[low]] * weight[low]
         return worth
@@ -59,17 +64,17 @@ class Verdicts:
         return hit_density(self.model.chances(rows(self._ledger, slots, now)), self.model.horizons)
 
     def _judge(self, slots: Slots, now: float) -> None:
-        if len(slots):
-            self._chance[slots] = self.index(slots, now)
-            self._judged[slots] = now
-            self.spent += len(slots)
+        for at in range(0, len(slots), _CHUNK):
+            some = slots[at : at + _CHUNK]
+            self._chance[some] = self.index(some, now)
+        self._judged[slots] = stamp(now)
+        self.spent += len(slots)
 
     def _grow(self) -> None:
-        known = len(self._ledger.objects.seen)
-        if known > len(self._chance):
-            more = max(1024, known - len(self._chance), len(self._chance) // 2)
-            self._chance = np.concatenate([self._chance, np.zeros(more)])
-            self._judged = np.concatenate([self._judged, np.full(more, -np.inf)])
+        more = len(self._ledger.objects.seen) - len(self._chance)
+        if more > 0:
+            self._chance = np.concatenate([self._chance, np.zeros(more, np.float32)])
+            self._judged = np.concatenate([self._judged, np.zeros(more, np.uint32)])
 
 
 def hit_density(chances: Numbers, horizons: tuple[float, ...]) -> Numbers:

@@ -1,7 +1,8 @@
 """What was answered is recorded and learned from; addresses are not."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -112,12 +113,14 @@ def adopted() -> list[Model]:
     return []
 
 
-def refit(tmp_path: Path, clock: ManualClock, adopted: list[Model]) -> Refit:
+def refit(
+    tmp_path: Path, clock: ManualClock, adopted: list[Model], wanted: Callable[[], float] = lambda: -inf
+) -> Refit:
     def adopt(file: Path) -> str:
         adopted.append(Model.load(file.read_bytes()))
         return ""
 
-    return Refit(tmp_path / "model", tmp_path / "record.jsonl", 86400.0, clock, adopt)
+    return Refit(tmp_path / "model", tmp_path / "record.jsonl", 86400.0, clock, adopt, wanted)
 
 
 async def test_too_little_is_no_model_and_is_tried_again_a_day_later(
@@ -145,3 +148,17 @@ async def test_the_site_has_a_model_of_its_own(tmp_path: Path, adopted: list[Mod
     assert len(adopted) == 2
     assert adopted[0].dump() == adopted[1].dump() == (tmp_path / "model" / "current.model").read_bytes()
     assert sorted(os.listdir(tmp_path / "model")) == ["attempted", "current.model", "previous.model"]
+
+
+async def test_a_model_that_is_worse_is_fitted_anew_at_once_and_once(
+    tmp_path: Path, adopted: list[Model], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "record.jsonl").touch()
+    caplog.set_level("INFO")
+    clock, suspended = ManualClock(), [-inf]
+    for expected in (1, 1, 2, 2):
+        await refit(tmp_path, clock, adopted, lambda: suspended[-1]).step()
+        assert caplog.text.count("no model of this site's own yet") == expected
+        clock.advance(600.0)
+        if expected == 1:
+            suspended.append(clock.now() - 1200.0 if len(suspended) == 1 else clock.now())

@@ -11,7 +11,7 @@ from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 from edgeproxy.predict.ahead import Ahead
 from edgeproxy.predict.foresight import Foresight
-from edgeproxy.predict.ledger import Ledger, key_of
+from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.releases import Releases, newest
 from tests.predict.test_learned import model_of
@@ -212,4 +212,4 @@ def test_what_is_awaited_is_not_known_as_used() -> None:
     ledger.expect(digest(1), 1000, NOW)
     slot = ledger.find(digest(1))
     assert ledger.objects.columns["uses"][slot] == 0
-    assert ledger.objects.slots[key_of(digest(1))] == slot
+    assert ledger.objects.columns["last"][slot] == 0

@@ -159,7 +159,7 @@ def test_memory_is_bounded_and_rows_stay_finite(happenings: list[Happening], lim
     for second, happening in enumerate(happenings):
         ledger.observe(happening._replace(time=NOW + second * 400.0))
         assert len(ledger.objects) <= limit
-    slots = np.array(list(ledger.objects.slots.values()), np.intp)
+    slots = ledger.objects.used()
     if len(slots):
         table = rows(ledger, slots, NOW + 60_000)
         assert np.isfinite(table).all()
