@@ -17,6 +17,7 @@ from edgeproxy.predict.shipped import shipped
 from edgeproxy.process import run
 from edgeproxy.replay.simulate import Missed, Trace, missed, trace
 from edgeproxy.replay.site import Site
+from edgeproxy.store.record import read
 from loadtests.days.callers import Callers, Told
 from loadtests.days.clock import SteppedClock
 from loadtests.days.goods import Goods
@@ -70,7 +71,7 @@ class Tally:
     """Answers that were not what upstream's tag named."""
 
     def add(self, access: Access, told: Told) -> None:
-        had = "fwd=uri-miss" not in told.came_by
+        had = "fwd=uri-miss" not in told.came_by or "collapsed" in told.came_by
         self.requests += 1
         self.bytes += access.size
         self.missed += not had
@@ -98,6 +99,9 @@ async def days(directory: Path, seed: int) -> Result:
     budget = int(asked.footprint * _SHARE)
     ended = await _lived(directory, goods, asked, budget)
     simulated = await asyncio.to_thread(_simulated, asked, budget, ended.own)
+    if ended.own is not None:
+        recorded = trace(read([directory / "data" / "record"]), _WARM)
+        simulated["own, told what the daemon recorded"] = missed(recorded, "learned", budget, ended.own)
     ratios = _figures(ended, simulated)
     title = (
         f"days: {_DAYS:g} days of {len(asked.requests):,} pulls, {budget / 1e6:.0f} MB of {asked.footprint / 1e6:.0f}"
@@ -165,6 +169,8 @@ async def _serving(config: Config, clock: SteppedClock, ready: str) -> AsyncIter
         if not daemon.done():
             signal.raise_signal(signal.SIGTERM)
         await daemon
+        for number in (signal.SIGTERM, signal.SIGINT):  # as it was: the rest may be ended, too
+            asyncio.get_running_loop().remove_signal_handler(number)
 
 
 async def _answers(daemon: asyncio.Task[None], ready: str) -> bool:
