@@ -55,8 +55,8 @@ from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import Uploads
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.cache.visibility import Visibilities
-from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
+from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.adopt import Adopt
 from edgeproxy.jobs.backlog import Backlog
 from edgeproxy.jobs.prefetch import PrefetchJobs
@@ -95,11 +95,13 @@ _PACKERS = 2
 class Daemon:
     """The parts, joined. What configuration decides is in `service` and `room`; the rest outlives a reload."""
 
-    def __init__(self, config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> None:
+    def __init__(
+        self, config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic, clock: Clock
+    ) -> None:
         self._supervisor = supervisor
         self._session = session
         self._traffic = traffic
-        self.clock = clock = SystemClock()
+        self.clock = clock
         self.layout = Layout(config.data)
         self.catalog = Catalog(self.layout.catalog, clock)
         self.store = DiskStore(self.layout, self.catalog, MemoryTier(config.cache.memory, _LARGEST_IN_MEMORY), clock)

@@ -21,6 +21,7 @@ from edgeproxy.api.handshake import Handshakes
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
+from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Job, Supervisor
 from edgeproxy.listener import CannotStart, listening
 from edgeproxy.metrics import Traffic
@@ -33,26 +34,29 @@ from edgeproxy.units import is_loopback
 log = logging.getLogger(__name__)
 
 
-async def run(config: Config, reload: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart`."""
+async def run(config: Config, reload: Callable[[], Config], clock: Clock | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests under way end. Raises `CannotStart`.
+
+    `clock`: what is written down, judged and repeated goes by it; else by the system's.
+    """
     try:
-        await _run(config, reload)
+        await _run(config, reload, clock or SystemClock())
     except ExceptionGroup as group:
         if len(group.exceptions) == 1 and isinstance(group.exceptions[0], CannotStart):
             raise group.exceptions[0] from None
         raise
 
 
-async def _run(config: Config, reload: Callable[[], Config]) -> None:
+async def _run(config: Config, reload: Callable[[], Config], clock: Clock) -> None:
     _raise_file_limit()
     traffic, stop = Traffic(), asyncio.Event()
     _trace(config)
     timeouts = Timeouts(config.timeout.connect, config.timeout.first_byte, config.timeout.idle)
     async with new_session(timeouts) as session, asyncio.TaskGroup() as group:
-        supervisor = Supervisor(group, SystemClock(), traffic)
-        daemon = _build(config, supervisor, session, traffic)
+        supervisor = Supervisor(group, clock, traffic)
+        daemon = _build(config, supervisor, session, traffic, clock)
         certificates = _certificates(config)
-        server = pull_server(config, daemon.service, traffic, time.monotonic())
+        server = pull_server(config, daemon.service, traffic, time.monotonic(), clock)
         daemon.exchanged = lambda: server.exchange(daemon.service)
         allow = None if is_loopback(config.admin[0]) else daemon.allow_operator
         operators = admin_app(daemon.operations(), allow)
@@ -91,23 +95,23 @@ def _trace(config: Config) -> None:
             raise CannotStart(str(error)) from error
 
 
-def pull_server(config: Config, service: Service, traffic: Traffic, now: float) -> PullServer:
-    """`now` is of a clock that only goes forward, as are the times it is swept with."""
+def pull_server(config: Config, service: Service, traffic: Traffic, now: float, clock: Clock) -> PullServer:
+    """`now` is of a clock that only goes forward, as are the times it is swept with; `clock` tells the time of day."""
     limits = config.limits
     clients = limits.clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0], now)
     per_connection = ConnectionLimits(
         limits.request_line, limits.header, limits.header_time, limits.idle, limits.stalled
     )
-    return PullServer(service, traffic, clients, per_connection, now)
+    return PullServer(service, traffic, clients, per_connection, now, clock.now)
 
 
 async def _sweep(server: PullServer) -> None:
     server.sweep(time.monotonic())
 
 
-def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic) -> Daemon:
+def _build(config: Config, supervisor: Supervisor, session: ClientSession, traffic: Traffic, clock: Clock) -> Daemon:
     try:
-        return Daemon(config, supervisor, session, traffic)
+        return Daemon(config, supervisor, session, traffic, clock)
     except FormatUnknown as error:
         raise CannotStart(str(error)) from error
     except OSError as error:

@@ -141,8 +141,8 @@ async def test_what_the_daemon_exports_is_what_is_documented(tmp_path: Path) -> 
     settings = {"data": tmp_path, "cache": {"budget": "1GB"}, "registry": {"a.test": {}}, "target": [target]}
     config = Config.model_validate(settings)
     async with new_session(Timeouts()) as session, asyncio.TaskGroup() as group:
-        traffic = busy()
-        daemon = Daemon(config, Supervisor(group, ManualClock(), traffic), session, traffic)
+        traffic, clock = busy(), ManualClock()
+        daemon = Daemon(config, Supervisor(group, clock, traffic), session, traffic, clock)
         for _, upstream in daemon.ranking:
             upstream.allowance.answered(
                 200, {"ratelimit-limit": "9;w=60", "ratelimit-remaining": "8"}, daemon.clock.now()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from aiohttp import web
@@ -54,13 +55,21 @@ class PullServer(web.Server):
     """Makes a connection for every client; serves a `Service`."""
 
     def __init__(
-        self, service: Service, traffic: Traffic, clients: Clients, limits: ConnectionLimits, now: float
+        self,
+        service: Service,
+        traffic: Traffic,
+        clients: Clients,
+        limits: ConnectionLimits,
+        now: float,
+        wall: Callable[[], float],
     ) -> None:
+        """`wall`: the time of day, in seconds since the epoch."""
         super().__init__(self._handle, access_log=None, logger=_QUIET, **limits.settings())
         self.clients = clients
         self.limits = limits
         self.now = now
         """Seconds, exact to the second, for all that need not know it better."""
+        self.wall = wall
         self._traffic = traffic
         self.exchange(service)
 
@@ -102,7 +111,7 @@ class PullServer(web.Server):
         began = time.monotonic()
         service, address, progress = self.service, request.remote or "", Progress()
         reply = await self._reply(request, service)
-        now = time.time()
+        now = self.wall()
         self.count(reply, time.monotonic() - began, now, address)
         detail = reply.detail
         try:

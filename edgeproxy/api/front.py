@@ -6,8 +6,7 @@ once; all else it hands on as if it were not there. Replies are made by the same
 """
 
 import os
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -49,6 +48,11 @@ class Server(Protocol):
     @property
     def now(self) -> float:
         """Seconds, exact to the second: cheaper than to ask for the time."""
+        ...
+
+    @property
+    def wall(self) -> Callable[[], float]:
+        """The time of day, in seconds since the epoch."""
         ...
 
     def answered(self, reply: Reply, now: float, address: str) -> None:
@@ -147,7 +151,7 @@ class Front:
     def _answered(self, message: Any, payload: object) -> bool:
         if payload is not EMPTY_PAYLOAD or message.should_close or message.upgrade:
             return False
-        now = time.time()
+        now = self._server.wall()
         try:
             presented = self._connection.presented
             reply = self._server.pull.at_hand(message.path, message.method, message.headers, presented, now)

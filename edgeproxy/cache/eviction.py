@@ -25,7 +25,7 @@ from edgeproxy.store.pushed import Pushed
 from edgeproxy.store.threads import in_thread
 
 log = logging.getLogger(__name__)
-_HIGH, _LOW = 0.97, 0.90
+_HIGH, _LOW = 0.98, 0.96
 """Shares of the budget: above the first something leaves, and then until the second."""
 _COUNTED = 30.0
 """Seconds for which the count of what has to stay is good enough for those who ask how much more fits."""

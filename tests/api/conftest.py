@@ -19,6 +19,7 @@ from edgeproxy.api.handshake import Handshakes
 from edgeproxy.clock import SystemClock
 from edgeproxy.config import Config
 from edgeproxy.daemon import Daemon
+from edgeproxy.interfaces import Clock
 from edgeproxy.jobs.supervise import Supervisor
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
@@ -147,9 +148,12 @@ async def proxy(request: pytest.FixtureRequest, tmp_path: Path, more: dict[str, 
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, more: Mapping[str, Any] = MappingProxyType({}), encryption: Encryption | None = None
+    tmp_path: Path,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    encryption: Encryption | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Proxy]:
-    """`more`: of the configuration."""
+    """`more`: of the configuration. `clock`: else the system's."""
     shelf, traffic = Shelf(), Traffic()
     context = trusting = None
     if encryption is not None:
@@ -160,7 +164,8 @@ async def serving(
         new_session(Timeouts()) as session,
         asyncio.TaskGroup() as group,
     ):
-        supervisor = Supervisor(group, SystemClock(), traffic)
+        clock = clock or SystemClock()
+        supervisor = Supervisor(group, clock, traffic)
         settings = {
             "data": tmp_path / "data",
             "cache": {"budget": "100MB", "reserve": "0%"},
@@ -168,8 +173,8 @@ async def serving(
             **more,
         }
         config = Config.model_validate(settings)
-        daemon = Daemon(config, supervisor, session, traffic)
-        server = pull_server(config, daemon.service, traffic, START)
+        daemon = Daemon(config, supervisor, session, traffic, clock)
+        server = pull_server(config, daemon.service, traffic, START, clock)
         handled = _watched(server)
         runner = web.ServerRunner(server, shutdown_timeout=1)
         await runner.setup()

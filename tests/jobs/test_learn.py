@@ -63,6 +63,17 @@ async def test_a_pull_is_in_the_record(tmp_path: Path) -> None:
     assert document["known"] >= 2
 
 
+async def test_what_is_recorded_goes_by_the_clock_that_the_daemon_was_given(tmp_path: Path) -> None:
+    clock = ManualClock(1_000_000_000.0)
+    async with serving(tmp_path, {}, clock=clock) as proxy:
+        proxy.shelf.image(HERE, "1.0", [LAYER])
+        await pull(proxy)
+        await learn(proxy)
+        found = list(read([proxy.daemon.layout.data / "record"]))
+    assert {each.time for each in found} == {clock.time}
+    assert {"hit", "miss", "refused"} == {each.outcome for each in found if isinstance(each, Access)}
+
+
 async def test_a_restart_remembers(tmp_path: Path) -> None:
     async with serving(tmp_path, {}) as proxy:
         proxy.shelf.image(HERE, "1.0", [LAYER])
