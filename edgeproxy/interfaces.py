@@ -379,8 +379,8 @@ class Wish(NamedTuple):
     """That it is asked for."""
     within: float
     """Seconds after which it is no longer likely."""
-    places: tuple[int, ...] = ()
-    """Those of what the manifest names, counted from 0; all where none are given."""
+    keys: frozenset[int] = frozenset()
+    """Of the parts that are meant, in the numbers of whoever wishes; all where none are given."""
 
 
 class Look(NamedTuple):
@@ -399,16 +399,16 @@ class Foresight(Protocol):
         """What is worth a look at upstream now: each once. What is found is told to the policy."""
         ...
 
-    def newest(self, tag: Tag, names: Iterable[str]) -> Tag:
-        """The newest of a repository's tags that is of the same row as this one; itself where it is."""
-        ...
-
     def wishes(self, now: float) -> Sequence[Wish]:
         """What is worth to be brought now, the likeliest first: each once."""
         ...
 
-    def brought(self, digest: Digest, size: int, wish: Wish, now: float) -> None:
-        """It came, in bytes, because it was wished for."""
+    def choose(self, wish: Wish, lacking: Sequence[Descriptor], now: float) -> Sequence[Descriptor]:
+        """Of the blobs of an image that are not here, those worth to be brought."""
+        ...
+
+    def brought(self, blob: Descriptor, wish: Wish, now: float) -> None:
+        """It came because it was wished for."""
         ...
 
 

@@ -18,6 +18,7 @@ from edgeproxy.jobs.supervise import Job
 from edgeproxy.learning import LearnConfig
 from edgeproxy.metrics import AnyGauge, Gauge, PolicyGauge
 from edgeproxy.oci.digest import Digest
+from edgeproxy.predict.ahead import Brought
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.learned import LearnedPolicy, Standing
 from edgeproxy.predict.model import Model
@@ -120,6 +121,7 @@ class Judgement:
             "known": standing.known,
             "calibration": [each._asdict() for each in self._learned.calibration.points()],
             "stale": self._learned.freshness.stale,
+            "ahead": self._learned.foresight.ahead.figures()._asdict(),
             "record": self._record.size(),
             "dropped": self.notes.dropped if self.notes else 0,
             "about": {key: value for key, value in (model.about if model else {}).items() if key != "ordinary"},
@@ -149,6 +151,9 @@ class Judgement:
             governs = self._learned.standing().governs if self._learned else "fixed"
             return [(name, float(name == governs)) for name in ("fixed", "model", "lru", "s3fifo", "gdsf")]
 
+        def ahead() -> Brought:
+            return self._learned.foresight.ahead.figures() if self._learned else Brought(0, 0, 0)
+
         return [
             Gauge(
                 "edgeproxy_model_up",
@@ -175,6 +180,9 @@ class Judgement:
                 "Share of late answers for tags that were stale, as far as is known.",
                 lambda: self._learned.freshness.stale if self._learned else 0.0,
             ),
+            Gauge("edgeproxy_ahead_bytes", "Bytes brought before they were asked for.", lambda: ahead().brought),
+            Gauge("edgeproxy_ahead_used_bytes", "Of these, bytes asked for since.", lambda: ahead().used),
+            Gauge("edgeproxy_ahead_wasted_bytes", "Of these, bytes in vain.", lambda: ahead().wasted),
             PolicyGauge("edgeproxy_policy_governs", "Which policy decides what is evicted.", governing),
             PolicyGauge("edgeproxy_shadow_missed", "Share of the bytes lately asked for that it would miss.", shares),
         ]

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from platform import machine
+from typing import Protocol
 
 from edgeproxy.cache.admission import Admission
 from edgeproxy.cache.answers import read
@@ -13,7 +14,7 @@ from edgeproxy.cache.library import Library
 from edgeproxy.interfaces import InMemory, OnDisk, Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Denied, Refusal
-from edgeproxy.oci.manifest import children
+from edgeproxy.oci.manifest import Descriptor, children
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag, path_of
 from edgeproxy.store.catalog import Catalog
 
@@ -36,8 +37,29 @@ class Prefetched:
     """Of all blobs that the manifests name which were read so far."""
     missing: list[str] = field(default_factory=list)
     """What could not be had, and why."""
-    came: Callable[[Digest, int], None] = lambda digest, size: None
-    """Told of each blob that had to come, and its bytes."""
+
+
+class Choice(Protocol):
+    """Decides about what is not here, and is told of what came."""
+
+    async def choose(self, lacking: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        """Those of one image's blobs that are wanted."""
+        ...
+
+    def came(self, blob: Descriptor) -> None: ...
+
+
+class All:
+    """Implements `Choice`: everything."""
+
+    async def choose(self, lacking: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        return lacking
+
+    def came(self, blob: Descriptor) -> None:
+        pass
+
+
+ALL = All()
 
 
 class Prefetch:
@@ -53,16 +75,16 @@ class Prefetch:
         reference: Reference,
         platforms: Collection[str] = (),
         done: Prefetched | None = None,
-        places: Collection[int] = (),
+        choice: Choice = ALL,
     ) -> Prefetched:
         """An image of all its platforms, or of some (`linux/amd64`). What fails is told, and does not stop the rest.
 
-        `done` is filled in as it goes. `places`: only these of what the manifest names, counted from 0.
+        `done` is filled in as it goes.
         """
         done = Prefetched() if done is None else done
         try:
             await self._admission.learn(reference.repository, path_of("manifests", reference))
-            await self._manifest(reference, platforms, done, places)
+            await self._manifest(reference, platforms, done, choice)
         except Denied as refusal:
             done.missing.append(f"{reference}: {refusal.message}")
         what = f"{done.manifests} manifests and {done.blobs} blobs"
@@ -82,7 +104,7 @@ class Prefetch:
         return found or {f"linux/{_MACHINES.get(machine(), machine())}"}
 
     async def _manifest(
-        self, reference: Reference, platforms: Collection[str], done: Prefetched, places: Collection[int] = ()
+        self, reference: Reference, platforms: Collection[str], done: Prefetched, choice: Choice
     ) -> None:
         try:
             answer = await self._library.get("manifests", reference)
@@ -92,37 +114,37 @@ class Prefetch:
         assert isinstance(answer.content, InMemory | OnDisk), "a manifest is never handed out while it grows"
         body = read(answer.content)
         done.manifests += 1
-        named = [child for place, child in enumerate(children(body)) if not places or place in places]
+        named = children(body)
         wanted = _of_platforms(body, platforms)
         if wanted is not None and not wanted and any(child.kind == "manifests" for child in named):
             done.missing.append(f"{reference} is not for {' or '.join(platforms)}: its index names no such platform")
         for child in named:
             if child.kind == "manifests" and (wanted is None or child.descriptor.digest in wanted):
-                await self._manifest(Pinned(reference.repository, child.descriptor.digest), platforms, done)
-        blobs = {
-            Pinned(reference.repository, child.descriptor.digest): child.descriptor.size
-            for child in named
-            if child.kind == "blobs"
-        }
-        done.size += sum(blobs.values())
-        await self._blobs(blobs, done)
+                await self._manifest(Pinned(reference.repository, child.descriptor.digest), platforms, done, choice)
+        blobs = [child.descriptor for child in named if child.kind == "blobs"]
+        lacking = [blob for blob in blobs if self._catalog.held(blob.digest) is None]
+        chosen = set(await choice.choose(lacking)) if lacking else set()
+        await self._blobs(reference.repository, [b for b in blobs if b in chosen or b not in lacking], done, choice)
 
-    async def _blobs(self, blobs: Mapping[Pinned, int], done: Prefetched) -> None:
-        free = asyncio.Semaphore(_AT_ONCE)
+    async def _blobs(
+        self, repository: Repository, blobs: Sequence[Descriptor], done: Prefetched, choice: Choice
+    ) -> None:
+        """Those that are here are at least proven to be shown by this repository."""
+        free, done.size = asyncio.Semaphore(_AT_ONCE), done.size + sum(blob.size for blob in blobs)
 
-        async def bring(pinned: Pinned) -> None:
+        async def bring(blob: Descriptor) -> None:
             async with free:
                 try:
-                    if await self._library.bring("blobs", pinned, Urgency.PREFETCH):
-                        done.came(pinned.digest, blobs[pinned])
+                    if await self._library.bring("blobs", Pinned(repository, blob.digest), Urgency.PREFETCH):
+                        choice.came(blob)
                     done.blobs += 1
-                    done.bytes += blobs[pinned]
+                    done.bytes += blob.size
                 except Refusal as refusal:
-                    done.missing.append(f"{pinned}: {refusal.message}")
+                    done.missing.append(f"{repository}@{blob.digest}: {refusal.message}")
 
         async with asyncio.TaskGroup() as group:
-            for pinned in blobs:
-                group.create_task(bring(pinned))
+            for blob in blobs:
+                group.create_task(bring(blob))
 
 
 def _of_platforms(index: bytes, platforms: Collection[str]) -> set[str] | None:

@@ -1,15 +1,13 @@
 """What upstream has, for those who bring it before anybody asks."""
 
-from collections.abc import Callable
 from contextlib import suppress
 
 from edgeproxy.cache.listings import Listings
-from edgeproxy.cache.prefetch import Prefetch, Prefetched
+from edgeproxy.cache.prefetch import Choice, Prefetch
 from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Wish
-from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import ManifestUnknown, Unavailable
 from edgeproxy.oci.reference import Reference, Repository, Tag
 from edgeproxy.store.catalog import Catalog
@@ -57,11 +55,11 @@ class UpstreamSource:
         if self._upstreams.may_be_bothered(tag.repository):
             await self._tags.check(tag)
 
-    async def fulfil(self, wish: Wish, came: Callable[[Digest, int], None]) -> None:
+    async def fulfil(self, wish: Wish, choice: Choice) -> None:
         repository = wish.reference.repository
         if self._upstreams.may_be_bothered(repository):
             platforms = await self._prefetch.usual_platforms(repository)
-            await self._prefetch(wish.reference, platforms, Prefetched(came=came), wish.places)
+            await self._prefetch(wish.reference, platforms, choice=choice)
 
     async def forget(self, tag: Tag) -> None:
         with suppress(ManifestUnknown):

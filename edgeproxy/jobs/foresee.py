@@ -1,16 +1,18 @@
 """Brings what is likely to be asked for, and looks at upstream for it: what nobody waits for, when nobody waits."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Protocol
 
 from edgeproxy.cache.flights import Spawn
+from edgeproxy.cache.prefetch import Choice
 from edgeproxy.interfaces import Clock, Foresight, Look, Wish
-from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Refusal
+from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Reference, Repository, Tag
+from edgeproxy.oci.releases import newest
 from edgeproxy.store.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,8 @@ class Source(Protocol):
         """See what upstream has, where it may be bothered. Raises upstream's `Refusal`."""
         ...
 
-    async def fulfil(self, wish: Wish, came: Callable[[Digest, int], None]) -> None:
-        """`came` is told of each blob that had to come, and its bytes. Raises upstream's `Refusal`."""
+    async def fulfil(self, wish: Wish, choice: Choice) -> None:
+        """Bring what is chosen of it. Raises upstream's `Refusal`."""
         ...
 
 
@@ -82,7 +84,7 @@ class Foresee:
         for tag, by_name in looks:
             try:
                 names = await self.source.tags(tag.repository) if by_name else ()
-                await self.source.check(self._foresight.newest(tag, names))
+                await self.source.check(newest(tag, names))
             except Refusal as refusal:
                 log.debug("what follows %s is not known: %s", tag, refusal.message)
 
@@ -96,12 +98,25 @@ class Foresee:
 
     async def _bring(self, wish: Wish) -> None:
         assert self.source is not None
-
-        def came(digest: Digest, size: int) -> None:
-            self._judging.submit(self._foresight.brought, digest, size, wish, self._clock.now())
-
         log.debug("bring ahead %s: %.0f %% likely", wish.reference, 100 * wish.chance)
         try:
-            await self.source.fulfil(wish, came)
+            await self.source.fulfil(wish, _Wished(wish, self._foresight, self._judging, self._clock))
         except Refusal as refusal:
             log.info("%s is not brought ahead: %s", wish.reference, refusal.message)
+
+
+class _Wished:
+    """Implements `cache.prefetch.Choice`."""
+
+    def __init__(self, wish: Wish, foresight: Foresight, judging: Executor, clock: Clock) -> None:
+        self._wish = wish
+        self._foresight = foresight
+        self._judging = judging
+        self._clock = clock
+
+    async def choose(self, lacking: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        now = self._clock.now()
+        return await in_thread(self._judging, lambda: self._foresight.choose(self._wish, lacking, now))
+
+    def came(self, blob: Descriptor) -> None:
+        self._judging.submit(self._foresight.brought, blob, self._wish, self._clock.now())

@@ -24,7 +24,7 @@ _LOOKED = 60.0
 class Brought(NamedTuple):
     """In bytes, since the start."""
 
-    all: int
+    brought: int
     used: int
     wasted: int
     """Nobody asked while it was likely, or before they had to leave; the rest may still be asked for."""
@@ -36,8 +36,8 @@ class Ahead:
     def __init__(self, budget: float = BUDGET) -> None:
         """`budget`: the share of incoming bytes that may be brought in vain; 0 is nothing."""
         self._budget = budget
-        self.awaited: OrderedDict[int, tuple[int, float, float]] = OrderedDict()
-        """Size, chance, and until when that holds."""
+        self.awaited: OrderedDict[int, tuple[int, float, float, float]] = OrderedDict()
+        """Size, chance, and from when on it may be asked for within how many seconds."""
         self._looked = float("-inf")
         self._price = 1.0
         self._came = 1.0
@@ -62,7 +62,7 @@ class Ahead:
         self._all += size
         if len(self.awaited) >= _AWAITED:
             self._waste(self.awaited.popitem(last=False)[1][0])
-        self.awaited[key] = size, wish.chance, now + wish.within
+        self.awaited[key] = size, wish.chance, now, wish.within
 
     def asked(self, key: int) -> None:
         if key in self.awaited:
@@ -73,9 +73,9 @@ class Ahead:
         self._came_in(size, again=again)
 
     def chance(self, key: int, now: float) -> float:
-        """That what was brought is still asked for; 0 where it was, or was not brought."""
-        _, chance, until = self.awaited.get(key, (0, 0.0, 0.0))
-        return chance if now < until else 0.0
+        """That what was brought is still asked for, less and less; 0 where it was, or was not brought."""
+        _, chance, since, within = self.awaited.get(key, (0, 0.0, 0.0, 1.0))
+        return chance * max(0.0, 1.0 - (now - since) / within)
 
     def figures(self) -> Brought:
         return Brought(self._all, self._used, self._wasted)
@@ -83,7 +83,7 @@ class Ahead:
     def _expire(self, now: float) -> None:
         if now >= self._looked + _LOOKED:
             self._looked = now
-            for key in [key for key, (_, _, until) in self.awaited.items() if until <= now]:
+            for key in [key for key, (_, _, since, within) in self.awaited.items() if now - since >= within]:
                 self._waste(self.awaited.pop(key)[0])
 
     def _waste(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""How likely a client that asked for a manifest asks for what it names, and has not at once."""
+"""How likely is asked for what an image names: the rest of it, when some was asked for, and all of a new one."""
 
 from collections import OrderedDict
 from typing import NamedTuple
@@ -10,7 +10,9 @@ AT_ONCE, SOON = 2.0, 600.0
 _PENDING = 8192
 _BELIEF = 4.0
 _KEEPS = 0.995
-Sign = tuple[bool, bool]
+_USUAL = 0.25
+"""Before anything was seen."""
+Sign = tuple[str, bool, bool]
 """What tells cases apart."""
 
 
@@ -18,52 +20,49 @@ class _Named(NamedTuple):
     sign: Sign
     since: float
     image: Pinned
-    place: int
-    """In what the image's manifest names."""
+    key: int
 
 
 class Companions:
-    """Counts, by what is known when the manifest is asked for; slots are the ledger's, times rise."""
+    """Counts, by what is known at the time; keys are the ledger's, times rise."""
 
     def __init__(self) -> None:
         self._young = OrderedDict[int, _Named]()
         """What may still be asked for at once."""
-        self._pending = OrderedDict[int, _Named]()
+        self._pending = OrderedDict[int, tuple[Sign, float]]()
+        """With until when it is waited for."""
         self._counts: dict[Sign, list[float]] = {}
 
-    def named(self, slot: int, sign: Sign, image: Pinned, place: int, now: float) -> None:
+    def named(self, key: int, sign: Sign, image: Pinned, now: float) -> None:
         """A manifest that names it was asked for."""
-        if slot not in self._young and slot not in self._pending and len(self._young) < _PENDING:
-            self._young[slot] = _Named(sign, now, image, place)
+        if key not in self._young and key not in self._pending and len(self._young) < _PENDING:
+            self._young[key] = _Named(sign, now, image, key)
 
-    def asked(self, slot: int) -> None:
-        if self._young.pop(slot, None) is None and slot in self._pending:
-            self._settle(self._pending.pop(slot), came=True)
+    def asked(self, key: int) -> None:
+        if self._young.pop(key, None) is None and key in self._pending:
+            self._settle(self._pending.pop(key)[0], came=True)
 
     def left(self, now: float) -> list[tuple[Pinned, int, float]]:
-        """What was not asked for at once: of which image, at which place, and how likely it still is."""
+        """What was not asked for at once: of which image, its key, and how likely it still is."""
         found = []
-        for slot, named in _older(self._young, now - AT_ONCE):
-            if len(self._pending) >= _PENDING:
-                self._settle(self._pending.popitem(last=False)[1], came=False)
-            self._pending[slot] = named
-            found.append((named.image, named.place, self._chance(named.sign)))
-        for _, named in _older(self._pending, now - SOON):
-            self._settle(named, came=False)
+        while self._young and next(iter(self._young.values())).since <= now - AT_ONCE:
+            named = self._young.popitem(last=False)[1]
+            found.append((named.image, named.key, self.awaited(named.key, named.sign, SOON, now)))
         return found
 
-    def _chance(self, sign: Sign) -> float:
+    def awaited(self, key: int, sign: Sign, within: float, now: float, usual: float = _USUAL) -> float:
+        """From now on it may be asked for; how likely it is. `usual` counts as much as four that were seen."""
+        self._expire(now)
+        if key not in self._pending and len(self._pending) < _PENDING:
+            self._pending[key] = sign, now + within
         seen, came = self._counts.get(sign, (0.0, 0.0))
-        return (came + 1.0) / (seen + _BELIEF)
+        return (came + _BELIEF * usual) / (seen + _BELIEF)
 
-    def _settle(self, named: _Named, *, came: bool) -> None:
-        counts = self._counts.setdefault(named.sign, [0.0, 0.0])
+    def _expire(self, now: float) -> None:
+        """Those that came first, as far as they are over."""
+        while self._pending and next(iter(self._pending.values()))[1] <= now:
+            self._settle(self._pending.popitem(last=False)[1][0], came=False)
+
+    def _settle(self, sign: Sign, *, came: bool) -> None:
+        counts = self._counts.setdefault(sign, [0.0, 0.0])
         counts[0], counts[1] = counts[0] * _KEEPS + 1.0, counts[1] * _KEEPS + came
-
-
-def _older(named: OrderedDict[int, _Named], until: float) -> list[tuple[int, _Named]]:
-    """Taken out."""
-    found = []
-    while named and next(iter(named.values())).since <= until:
-        found.append(named.popitem(last=False))
-    return found

@@ -1,11 +1,12 @@
 """What a site is likely to ask for, and lacks: new releases, the rest of an image, what recurs, what left too soon."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from edgeproxy.interfaces import Access, Checked, Happening, Look, Wish
+from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
 from edgeproxy.predict.ahead import BUDGET, Ahead
 from edgeproxy.predict.companions import SOON, Companions
@@ -23,8 +24,6 @@ _IMAGES = 4096
 """Whose demand may recur: those asked for last."""
 _LOOKED = 1800.0
 """Seconds between two looks at these."""
-_ROLL_OUT = 86400.0
-"""Seconds in which a new release is asked for, or is not wanted."""
 
 
 class Foresight:
@@ -47,13 +46,13 @@ class Foresight:
         elif isinstance(happening, Checked) and happening.descriptor is not None:
             chance = self._releases.looked(happening.tag, happening.descriptor.digest, happening.time)
             if chance >= self.ahead.bar:
-                self._new.append(Wish(happening.tag, chance, _ROLL_OUT))
+                self._new.append(Wish(happening.tag, chance, self._releases.within))
 
     def _asked(self, access: Access, slot: int) -> None:
         assert access.digest is not None
         if access.method == "GET":
             self.ahead.asked(key_of(access.digest))
-            self._companions.asked(slot)
+            self._companions.asked(key_of(access.digest))
             if access.outcome == "miss":
                 self.ahead.missed(access.size, again=self._ledger.objects.columns["uses"][slot] > 1)
         if access.kind != "manifests":
@@ -70,9 +69,10 @@ class Foresight:
         if len(self._images) > _IMAGES:
             self._images.popitem(last=False)
         uses, last = self._ledger.objects.columns["uses"], self._ledger.objects.columns["last"]
-        for place, part in enumerate(self._ledger.parts.of(slot)):
+        keys = self._ledger.objects.keys
+        for part in self._ledger.parts.of(slot):
             if last[part] < stamp(now - _HERE):
-                self._companions.named(part, (cold, uses[part] > 0), image, place, now)
+                self._companions.named(keys[part], ("rest", cold, uses[part] > 0), image, now)
 
     def due(self, now: float, most: int) -> list[Look]:
         return self._releases.due(now, most) if self.ahead.bar <= 1.0 else []
@@ -86,26 +86,41 @@ class Foresight:
             found += self._likely(self._recurring(model, now), model.horizons[0])
         return sorted(found, key=lambda wish: -wish.chance)
 
+    def choose(self, wish: Wish, lacking: Sequence[Descriptor], now: float) -> list[Descriptor]:
+        """Of a new release, what others of its kind were asked for: clients have some of it from the one before."""
+        keys = [key_of(blob.digest) for blob in lacking]
+        if wish.keys:
+            return [blob for blob, key in zip(lacking, keys, strict=True) if key in wish.keys]
+        chosen = []
+        for blob, key in zip(lacking, keys, strict=True):
+            slot = self._ledger.objects.find(key)
+            known = slot >= 0 and self._ledger.objects.columns["uses"][slot] > 0
+            likely = self._companions.awaited(key, ("release", known, False), wish.within, now, 0.5 if known else 1.0)
+            if wish.chance * likely >= self.ahead.bar:
+                chosen.append(blob)
+        return chosen
+
     def _likely(self, parts: Iterable[tuple[Pinned, int, float]], within: float) -> list[Wish]:
         """Of parts of images, those worth to be brought."""
-        places, chances = defaultdict[Pinned, list[int]](list), defaultdict[Pinned, float](float)
-        for image, place, chance in parts:
+        keys, chances = defaultdict[Pinned, set[int]](set), defaultdict[Pinned, float](float)
+        for image, key, chance in parts:
             if chance >= self.ahead.bar:
-                places[image].append(place)
+                keys[image].add(key)
                 chances[image] = max(chances[image], chance)
-        return [Wish(image, chances[image], within, tuple(some)) for image, some in places.items()]
+        return [Wish(image, chances[image], within, frozenset(some)) for image, some in keys.items()]
 
     def _recurring(self, model: Model, now: float) -> Iterable[tuple[Pinned, int, float]]:
         """All that images name which were asked for and may have left."""
         last = self._ledger.objects.columns["last"]
         wanted = {
-            part: (image, place)
+            part: image
             for image in self._images
             for slot in [self._ledger.find(image.digest)]
-            for place, part in enumerate(self._ledger.parts.of(slot) if slot >= 0 else ())
+            for part in (self._ledger.parts.of(slot) if slot >= 0 else ())
             if stamp(now - model.horizons[-1]) < last[part] < stamp(now - _HERE)
         }
         if not wanted:
             return []
         chances = model.chances(rows(self._ledger, np.array(list(wanted), np.intp), now))[:, 0].tolist()
-        return [(image, place, chance) for (image, place), chance in zip(wanted.values(), chances, strict=True)]
+        keys = self._ledger.objects.keys
+        return [(image, keys[part], chance) for (part, image), chance in zip(wanted.items(), chances, strict=True)]

@@ -5,7 +5,7 @@ lately governs: where that is the model's, blobs leave in the order of its verdi
 holds stays. A model that was worse over a day does not govern until it was better over another (`proof`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeproxy.interfaces import Access, Happening, Held, Look, Wish
 from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Tag
 from edgeproxy.predict.ahead import BUDGET as WASTE
 from edgeproxy.predict.calibration import Calibration
@@ -23,7 +24,6 @@ from edgeproxy.predict.foresight import Foresight
 from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
-from edgeproxy.predict.releases import newest
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
 from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.table import ORIGIN, Slots
@@ -139,15 +139,15 @@ class LearnedPolicy:
     def due(self, now: float, most: int) -> Sequence[Look]:
         return self.foresight.due(now, most)
 
-    def newest(self, tag: Tag, names: Iterable[str]) -> Tag:
-        return newest(tag, names)
-
     def wishes(self, now: float) -> list[Wish]:
         return self.foresight.wishes(now, self.model)
 
-    def brought(self, digest: Digest, size: int, wish: Wish, now: float) -> None:
-        self.ledger.expect(digest, size, now)
-        self.foresight.ahead.brought(key_of(digest), size, wish, now)
+    def choose(self, wish: Wish, lacking: Sequence[Descriptor], now: float) -> Sequence[Descriptor]:
+        return self.foresight.choose(wish, lacking, now)
+
+    def brought(self, blob: Descriptor, wish: Wish, now: float) -> None:
+        self.ledger.expect(blob.digest, blob.size, now)
+        self.foresight.ahead.brought(key_of(blob.digest), blob.size, wish, now)
 
     @property
     def singly(self) -> bool:

@@ -4,7 +4,6 @@ An object is a blob or a manifest. A line is a row of releases: tags of one repo
 A burst is a run of requests for one thing with no more than ten minutes between two of them: a roll-out, or a job.
 """
 
-import re
 import zlib
 from array import array
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from edgeproxy.oci.reference import Tag
+from edgeproxy.oci.releases import shape_of
 from edgeproxy.predict.parts import Parts
 from edgeproxy.predict.table import Table, stamp
 
@@ -23,8 +23,6 @@ SLOWEST = 4 * 86400.0
 BURST = 600.0
 LAYER, CONFIG, MANIFEST, INDEX = 0, 1, 2, 3
 _KINDS = {OCI_INDEX: INDEX, DOCKER_LIST: INDEX, OCI_MANIFEST: MANIFEST, DOCKER_MANIFEST: MANIFEST}
-_HASH = re.compile(r"[0-9a-f]{7,}|[0-9]{8,}")
-_DIGITS = re.compile(r"[0-9]+")
 _CLIENTS = 65536
 _OBJECTS = {
     "size": "f", "kind": "B", "first": "I", "last": "I", "gap": "f", "start": "I", "lull1": "f", "lull2": "f",
@@ -46,11 +44,6 @@ _TAGS = {"line": "i", "shown": "i"}
 def key_of(digest: Digest) -> int:
     """Sixty bits of it: enough to tell apart what one site sees."""
     return int(digest[7:22], 16)  # after the algorithm, whose name has six letters
-
-
-def shape_of(tag: str) -> str:
-    """What the tags of one row of releases have in common."""
-    return "#" if _HASH.fullmatch(tag) else _DIGITS.sub("0", tag)
 
 
 class Ledger:
@@ -336,7 +329,7 @@ class Ledger:
         if checked.descriptor is None:
             return -1
         slot = self.find(checked.descriptor.digest)
-        if slot >= 0:
+        if slot >= 0 and self.parts.known(slot):  # else what it shares with the former release would be taken for left
             self._shows(checked.tag, slot, stamp(checked.time))
         return slot
 

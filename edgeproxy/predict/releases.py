@@ -5,17 +5,15 @@ A look costs a request; to come late costs the roll-out that was missed meanwhil
 that is worth costs more than it saves, and less often saves less than it costs: the square root of both is between.
 """
 
-import re
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp2, sqrt
 
 from edgeproxy.interfaces import Look
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository, Tag
+from edgeproxy.oci.releases import numbers_of, shape_of
 from edgeproxy.predict.freshness import Rhythm
-from edgeproxy.predict.ledger import shape_of
 
 _DAY = 86400.0
 _LINES = 4096
@@ -31,13 +29,12 @@ _USUAL = 1.0 / (7 * _DAY)
 _LOOK = 1e3
 """Bytes that a look costs; that of a list of tags costs as much as `_LIST` looks."""
 _LIST = 2.0
-_ROLL_OUT = 900.0
-"""Seconds from a release to its roll-out, about."""
+_ROLL_OUT, _LATEST = 900.0, 86400.0
+"""Seconds from a release to its roll-out, before one was seen; and at the most."""
 _GAIN = 2e7
 """Bytes of a roll-out that nobody has to wait for, about."""
 _OFTEN, _SHORT, _SELDOM = 30.0, 600.0, 6 * 3600.0
 """Seconds between two looks at one line, at the least and at the most."""
-_NUMBERS = re.compile(r"[0-9]+")
 
 
 @dataclass(slots=True)
@@ -72,6 +69,8 @@ class Releases:
         self._lines: OrderedDict[tuple[Repository, str], _Line] = OrderedDict()
         self._seen, self._taken = _BELIEF, _BELIEF / 2
         self._rhythm = Rhythm()
+        self._delay = _ROLL_OUT
+        """Seconds until a release is asked for, about."""
 
     def asked(self, tag: Tag, digest: Digest, now: float) -> None:
         """By a client that is no scanner."""
@@ -85,10 +84,10 @@ class Releases:
         self._lines.move_to_end(key)
         line.last = now
         if digest == line.digest:
-            self._take(line)
+            self._take(line, now)
         elif _follows(tag, line.tag):
             self._release(line, tag, digest, now)
-            self._take(line)
+            self._take(line, now)
 
     def looked(self, tag: Tag, digest: Digest, now: float) -> float:
         """Upstream was asked, and has this; where it is a new release, how likely it is asked for, else 0."""
@@ -122,11 +121,19 @@ class Releases:
         self._seen, self._taken = self._seen * 0.999 + 1.0, self._taken * 0.999
         line.tag, line.digest, line.released, line.waits = tag, digest, now, True
 
-    def _take(self, line: _Line) -> None:
-        if line.waits:
-            line.waits = False
-            line.taken += 1.0
-            self._taken += 1.0
+    def _take(self, line: _Line, now: float) -> None:
+        if not line.waits:
+            return
+        line.waits = False
+        line.taken += 1.0
+        self._taken += 1.0
+        if now > line.released:
+            self._delay += (min(now - line.released, _LATEST) - self._delay) / 50.0
+
+    @property
+    def within(self) -> float:
+        """Seconds in which a release is asked for, or is not likely to be."""
+        return min(_LATEST, 4.0 * self._delay)
 
     def _chance(self, line: _Line, now: float) -> float:
         """That the next release is asked for."""
@@ -139,7 +146,7 @@ class Releases:
             start, span = (now - line.released) / line.interval, max(line.span, _SHORT)
             rate = self._rhythm.moves(start, start + span / line.interval) / span
         cost = _LOOK * _LIST if _has_names(line.tag) else _LOOK
-        lost = rate * self._chance(line, now) * _GAIN / _ROLL_OUT
+        lost = rate * self._chance(line, now) * _GAIN / self._delay
         return min(_SELDOM, max(_OFTEN, sqrt(2.0 * cost / max(lost, 1e-9))))
 
 
@@ -147,21 +154,11 @@ def _key(tag: Tag) -> tuple[Repository, str]:
     return tag.repository, shape_of(tag.name)
 
 
-def newest(tag: Tag, names: Iterable[str]) -> Tag:
-    """Of the tags by these names that are of the same line; itself where none is later."""
-    shape = shape_of(tag.name)
-    return max([tag, *(Tag(tag.repository, name) for name in names if shape_of(name) == shape)], key=_numbers)
-
-
 def _has_names(tag: Tag) -> bool:
     """Whether each release has a name of its own; else the same name is given to another one."""
-    return len(_NUMBERS.findall(tag.name)) > 1
+    return len(numbers_of(tag.name)) > 1
 
 
 def _follows(tag: Tag, other: Tag) -> bool:
-    """Whether a release by this tag is later than one by the other, or may be: numbers rise."""
-    return _numbers(tag) >= _numbers(other)
-
-
-def _numbers(tag: Tag) -> list[int]:
-    return [int(each) for each in _NUMBERS.findall(tag.name)]
+    """Whether a release by this tag is later than one by the other, or may be."""
+    return numbers_of(tag.name) >= numbers_of(other.name)

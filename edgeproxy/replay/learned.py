@@ -9,9 +9,10 @@ from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held, Wis
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Repository, Tag
+from edgeproxy.oci.releases import shape_of
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.learned import LearnedPolicy
-from edgeproxy.predict.ledger import key_of, shape_of
+from edgeproxy.predict.ledger import key_of
 from edgeproxy.predict.model import Model
 from edgeproxy.replay.link import Link
 from edgeproxy.replay.registry import Published
@@ -122,7 +123,7 @@ class _Ahead:
     def _land(self, now: float) -> None:
         for key in self._link.advance(now):
             descriptor, wish = self._coming.pop(key)
-            self._policy.brought(descriptor.digest, descriptor.size, wish, now)
+            self._policy.brought(descriptor, wish, now)
             self._brought[key] = now
             self._tally.brought(descriptor.size, now)
             self._cache.land(descriptor.digest, descriptor.size, now)
@@ -148,9 +149,10 @@ class _Ahead:
         contents = self._contents.get(digest)
         if contents is None:
             return
-        named = contents.names
-        wanted = [named[place] for place in wish.places] if wish.places else [contents.manifest, *named]
-        lacking = [each for each in wanted if not self._cache.holds(each.digest)]
-        for each in lacking:
+        named = [each for each in contents.names if not self._cache.holds(each.digest)]
+        chosen = [*self._policy.choose(wish, named, now)]
+        if not wish.keys and not self._cache.holds(digest):
+            chosen.append(contents.manifest)
+        for each in chosen:
             self._coming.setdefault(key_of(each.digest), (each, wish))
             self._link.bring(key_of(each.digest), each.size)

@@ -15,8 +15,10 @@ from edgeproxy.oci.reference import Tag, path_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.process import run
-from edgeproxy.replay.simulate import Missed, Trace, missed, trace
+from edgeproxy.replay.requests import Trace, trace
+from edgeproxy.replay.simulate import missed
 from edgeproxy.replay.site import Site
+from edgeproxy.replay.tally import Missed
 from edgeproxy.store.record import read
 from loadtests.days.callers import Callers, Told
 from loadtests.days.clock import SteppedClock
@@ -50,6 +52,7 @@ reserve = "0%"
 memory = "8MB"
 [learn]
 refit = "7d"
+waste = "0%"
 [registry."registry.example"]
 [[registry."registry.example".upstream]]
 url = "{origin}"
@@ -78,8 +81,9 @@ class Tally:
         self.missed_bytes += 0 if had else access.size
         self.stale += told.digest != access.digest
 
-    def shares(self) -> Missed:
-        return Missed(self.missed / self.requests, self.missed_bytes / self.bytes)
+    def shares(self) -> tuple[float, float]:
+        """Of requests, and of bytes."""
+        return self.missed / self.requests, self.missed_bytes / self.bytes
 
 
 @dataclass(frozen=True)
@@ -119,16 +123,17 @@ def _simulated(asked: Trace, budget: int, own: Model | None) -> dict[str, Missed
 
 
 def _figures(ended: _Ended, simulated: dict[str, Missed]) -> list[Ratio]:
-    daemon, tally = ended.tally.shares(), ended.tally
+    tally = ended.tally
+    requests_missed, bytes_missed = tally.shares()
     like = simulated.get("own", simulated["shipped"])
     return [
-        Ratio("bytes missed, over the simulated policy's", daemon.bytes / like.bytes, at_most=1.02),
-        Ratio("objects missed, over the simulated policy's", daemon.requests / like.requests, at_most=1.02),
+        Ratio("bytes missed, over the simulated policy's", bytes_missed / like.bytes, at_most=1.02),
+        Ratio("objects missed, over the simulated policy's", requests_missed / like.requests, at_most=1.02),
         Ratio("refits of the site's own model on the way", float(ended.own is not None), at_least=1),
         Ratio("bytes upstream sent, over those missed", ended.origin.bytes / tally.missed_bytes),
-        Ratio("bytes missed: the daemon", daemon.bytes),
+        Ratio("bytes missed: the daemon", bytes_missed),
         *(Ratio(f"bytes missed: simulated, {name}", one.bytes) for name, one in simulated.items()),
-        Ratio("objects missed: the daemon", daemon.requests),
+        Ratio("objects missed: the daemon", requests_missed),
         *(Ratio(f"objects missed: simulated, {name}", one.requests) for name, one in simulated.items()),
         Ratio("share of pulls that got what the tag no longer named", tally.stale / tally.requests),
         Ratio("tags checked upstream, of a hundred pulls", 100 * ended.origin.checks / tally.requests),

@@ -11,8 +11,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from edgeproxy.predict.shipped import shipped
-from edgeproxy.replay.simulate import Missed, Trace, missed, trace
+from edgeproxy.replay.requests import Trace, trace
+from edgeproxy.replay.simulate import missed
 from edgeproxy.replay.site import Site
+from edgeproxy.replay.tally import Missed
 from loadtests.report import Ratio, Result, table
 
 PEERS = ("LRU", "S3FIFO", "ARC", "Sieve", "GDSF", "LHD", "LRB", "ThreeLCache")

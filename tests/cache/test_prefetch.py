@@ -1,16 +1,17 @@
 """Whole images before anybody asks for them."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.access.roles import Permitted
-from edgeproxy.cache.prefetch import Prefetch, Prefetched
+from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.interfaces import Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Unavailable
-from edgeproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
+from edgeproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
 from tests.cache.core import HERE, Core, running, until
 from tests.fakes.shelf import Fault, image_index
@@ -130,17 +131,30 @@ async def test_what_the_lists_leave_out_is_not_brought(tmp_path: Path) -> None:
         assert core.first.count("open") == 0
 
 
-async def test_only_some_of_what_a_manifest_names(tmp_path: Path) -> None:
+class Some:
+    """Implements `Choice`: all but the first."""
+
+    def __init__(self) -> None:
+        self.seen: list[Digest] = []
+
+    async def choose(self, lacking: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        return lacking[1:]
+
+    def came(self, blob: Descriptor) -> None:
+        self.seen.append(blob.digest)
+
+
+async def test_only_what_is_chosen_comes(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         layers = [bytes([place]) * 1000 for place in range(3)]
-        image, came = core.first.image(HERE, TAG.name, layers), list[Digest]()
-        done = Prefetched(came=lambda digest, size: came.append(digest))
-        await Prefetch(core.library, core.admission(), core.catalog)(image, done=done, places=(1, 3))
+        image, some = core.first.image(HERE, TAG.name, layers), Some()
+        await Prefetch(core.library, core.admission(), core.catalog)(image, choice=some)
         await core.settled()
-        assert set(came) == {Digest.of(layers[0]), Digest.of(layers[2])}  # the first is the configuration
-        assert [core.catalog.held(Digest.of(layer)) is not None for layer in layers] == [True, False, True]
-        await Prefetch(core.library, core.admission(), core.catalog)(image, done=done, places=(1, 2))
-        assert came[2:] == [Digest.of(layers[1])]  # only what had to come
+        assert set(some.seen) == {Digest.of(layer) for layer in layers}  # all but the configuration
+        await Prefetch(core.library, core.admission(), core.catalog)(image, choice=some)
+        assert len(some.seen) == 3
+        done = await Prefetch(core.library, core.admission(), core.catalog)(image)
+        assert done.blobs == 4
 
 
 async def test_the_platforms_that_are_in_use_are_known(tmp_path: Path) -> None:

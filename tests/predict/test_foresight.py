@@ -9,11 +9,12 @@ from edgeproxy.interfaces import Access, Checked, Contents, Happening, Wish
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.oci.releases import newest
 from edgeproxy.predict.ahead import Ahead
 from edgeproxy.predict.foresight import Foresight
-from edgeproxy.predict.ledger import Ledger
+from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
-from edgeproxy.predict.releases import Releases, newest
+from edgeproxy.predict.releases import Releases
 from tests.predict.test_learned import model_of
 
 SHOP = Repository("docker.io", "shop/app")
@@ -128,6 +129,10 @@ def test_a_row_of_versions_is_looked_up_by_name() -> None:
     assert look == (Tag(SHOP, "1.2.3"), True)
 
 
+def keys(*parts: object) -> frozenset[int]:
+    return frozenset(key_of(digest(part)) for part in parts)
+
+
 def image(site: Site, number: int, now: float) -> Pinned:
     parts = tuple(described(f"{number} {part}", LAYER) for part in range(3))
     site.tell(Contents(now, described(number), parts))
@@ -149,9 +154,8 @@ def test_the_rest_of_an_image_is_wished_for_where_clients_come_for_it(follows: b
     site.pull(now, image(site, 99, now), 99, ["99 0"])
     assert site.wishes(now + 1.0) == []  # the client may ask for it by itself
     wishes = site.wishes(now + 3.0)
-    assert [(wish.reference, wish.places) for wish in wishes] == (
-        [(Pinned(SHOP, digest(99)), (1, 2))] if follows else []
-    )
+    expected = [(Pinned(SHOP, digest(99)), keys("99 1", "99 2"))] if follows else []
+    assert [(wish.reference, wish.keys) for wish in wishes] == expected
 
 
 def test_what_the_model_expects_soon_is_wished_for_where_it_may_have_left() -> None:
@@ -161,7 +165,7 @@ def test_what_the_model_expects_soon_is_wished_for_where_it_may_have_left() -> N
     site.pull(NOW + 5.0, Pinned(SHOP, digest(2)), 2, ["2 1", "2 1"])
     site.wishes(NOW + 60.0)
     (wish,) = site.wishes(NOW + 7200.0)
-    assert (wish.reference, wish.places) == (Pinned(SHOP, digest(2)), (1,))
+    assert (wish.reference, wish.keys) == (Pinned(SHOP, digest(2)), keys("2 1"))
     assert site.wishes(NOW + 7300.0) == []  # they are not gone through again at once
 
 
@@ -178,7 +182,7 @@ def test_what_became_of_what_was_brought_is_known() -> None:
     ahead.asked(77)
     ahead.brought(1, 1000, wish(), NOW + 1.0)  # it had to leave meanwhile
     assert ahead.figures() == (5000, 1000, 1000)
-    assert ahead.chance(2, NOW + 599.0) == 0.9
+    assert ahead.chance(2, NOW) == 0.9 > ahead.chance(2, NOW + 300.0) > 0.0
     assert ahead.chance(2, NOW + 601.0) == 0.0
     ahead.brought(9, 1000, wish(), NOW + 700.0)
     assert ahead.figures() == (6000, 1000, 4000)
@@ -213,3 +217,20 @@ def test_what_is_awaited_is_not_known_as_used() -> None:
     slot = ledger.find(digest(1))
     assert ledger.objects.columns["uses"][slot] == 0
     assert ledger.objects.columns["last"][slot] == 0
+
+
+@pytest.mark.parametrize("takes_all", [True, False])
+def test_of_a_release_comes_what_clients_did_not_have(takes_all: bool) -> None:
+    site, base = Site(), described("base", LAYER)
+    for day in range(12):
+        now = NOW + day * DAY
+        own = described(f"own {day}", LAYER)
+        site.tell(Contents(now, described(day), (base, own)))
+        wishes = site.look(now, LATEST, day)
+        for wish in wishes:
+            chosen = site.foresight.choose(wish, [base, own], now)
+            assert own in chosen
+        site.pull(now + 600.0, LATEST, day, [f"own {day}", "base"] if takes_all or not day else [f"own {day}"])
+    assert (base in chosen) == takes_all
+    some = Wish(Pinned(SHOP, digest(11)), 0.9, 600.0, keys("base"))
+    assert site.foresight.choose(some, [base, own], NOW) == [base]

@@ -9,8 +9,9 @@ from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.oci.releases import shape_of
 from edgeproxy.predict.features import NAMES, NEVER, rows
-from edgeproxy.predict.ledger import Ledger, shape_of
+from edgeproxy.predict.ledger import Ledger
 
 APP = Repository("docker.io", "shop/app")
 NOW = 1_700_000_000.0

@@ -1,0 +1,104 @@
+"""A daemon that knows what will be asked for has it before it is."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeproxy.oci.digest import Digest
+from tests.api.conftest import HERE, Proxy, serving
+from tests.fakes.clock import ManualClock
+from tests.parts.processes import wait_until
+
+DAY = 86400.0
+
+
+def layer(number: int) -> bytes:
+    return b"layer %d" % number * 1000
+
+
+async def step(proxy: Proxy, name: str) -> None:
+    (job,) = [job for job in proxy.daemon.judgement.jobs() if job.name == name]
+    await job.step()
+
+
+async def pull(proxy: Proxy, tag: str, number: int) -> str:
+    """The layer's outcome."""
+    await proxy.ask(f"/v2/{HERE}/manifests/{tag}")
+    return (await proxy.ask(f"/v2/{HERE}/blobs/{Digest.of(layer(number))}")).fields["cache-status"]
+
+
+async def lives(proxy: Proxy, clock: ManualClock, tags: list[str]) -> None:
+    """A release a day, each of which is rolled out."""
+    for number, tag in enumerate(tags):
+        proxy.shelf.image(HERE, tag, [layer(number)])
+        await pull(proxy, tag, number)  # what is stale is looked after behind
+        await wait_until(partial(is_checked, proxy, tag), "the tag is fresh")
+        await pull(proxy, tag, number)
+        await proxy.keeps(layer(number))
+        clock.advance(11.0)
+        await step(proxy, "learn")
+        clock.advance(DAY)
+
+
+async def is_checked(proxy: Proxy, tag: str) -> bool:
+    answer = await proxy.ask(f"/v2/{HERE}/manifests/{tag}", method="HEAD")
+    return "stale" not in answer.fields["cache-status"]
+
+
+async def foresees(proxy: Proxy, clock: ManualClock) -> None:
+    """A look at upstream, and what follows from it."""
+    asked = len(proxy.shelf.asked)
+    await step(proxy, "foresee")
+    await wait_until(lambda: _true(len(proxy.shelf.asked) > asked), "upstream was looked at")
+    await wait_until(lambda: _true(proxy.daemon.judgement.notes.pressing), "there is news")  # type: ignore[union-attr]
+    await step(proxy, "learn")
+    await step(proxy, "foresee")
+
+
+async def _true(found: bool) -> bool:
+    return found
+
+
+def held(proxy: Proxy, number: int) -> bool:
+    return proxy.daemon.catalog.held(Digest.of(layer(number))) is not None
+
+
+@pytest.mark.parametrize("tags", [["latest"] * 4, ["1.0.7", "1.0.8", "1.0.9", "1.0.10"]])
+async def test_a_release_is_here_before_it_is_rolled_out(tmp_path: Path, tags: list[str]) -> None:
+    clock = ManualClock()
+    async with serving(tmp_path, {}, clock=clock) as proxy:
+        await lives(proxy, clock, tags[:3])
+        proxy.shelf.image(HERE, tags[3], [layer(3)])
+        await foresees(proxy, clock)
+        await wait_until(lambda: _true(held(proxy, 3)), "the new layer is here")
+        assert "hit" in await pull(proxy, tags[3], 3)
+        clock.advance(11.0)
+        await step(proxy, "learn")
+        document: Any = proxy.daemon.judgement.document()
+        assert document["ahead"]["brought"] >= document["ahead"]["used"] >= len(layer(3))
+        assert document["ahead"]["wasted"] == 0
+
+
+@pytest.mark.parametrize("learn", [{"waste": "0%"}, {"looks": 0}])
+async def test_nothing_is_looked_at_where_that_is_not_wanted(tmp_path: Path, learn: dict[str, Any]) -> None:
+    clock = ManualClock()
+    async with serving(tmp_path, {"learn": learn}, clock=clock) as proxy:
+        await lives(proxy, clock, ["latest"] * 3)
+        asked = len(proxy.shelf.asked)
+        proxy.shelf.image(HERE, "latest", [layer(3)])
+        await step(proxy, "foresee")
+        clock.advance(60.0)
+        await step(proxy, "foresee")
+        assert len(proxy.shelf.asked) == asked
+        assert not held(proxy, 3)
+
+
+async def test_an_upstream_that_is_away_is_left_alone(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with serving(tmp_path, {"offline": True}, clock=clock) as proxy:
+        await step(proxy, "foresee")
+        clock.advance(60.0)
+        await step(proxy, "foresee")
+        assert proxy.shelf.asked == []
