@@ -54,7 +54,9 @@ class Judgement:
     def _learn(self, config: LearnConfig, store: DiskStore, budget: int, spawn: Spawn) -> None:
         data = store.layout.data
         self.notes, self._record = Notes(), Record(data / "record", config.record)
-        refit = Refit(data / "model", data / "record", config.refit, self._clock, self._adopt, self._refit_wanted)
+        refit = Refit(
+            data / "model", data / "record", config.refit, budget, self._clock, self._adopt, self._refit_wanted
+        )
         self.policy = self._learned = LearnedPolicy(
             FixedPolicy(), self._first_model(refit.current), budget, stale=config.stale, waste=config.waste
         )

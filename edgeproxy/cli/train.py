@@ -1,15 +1,20 @@
 """edgeproxy train"""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
 from edgeproxy.cli.client import json_option, print_json
+from edgeproxy.predict.model import Model
+from edgeproxy.predict.shipped import shipped
 from edgeproxy.predict.train import Lesson, TooLittle, learn
 from edgeproxy.replay.site import Site
+from edgeproxy.replay.trial import trial
 from edgeproxy.store import record
+from edgeproxy.units import parse_size
 
 
 @click.command()
@@ -23,10 +28,18 @@ from edgeproxy.store import record
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The model's file."
 )
+@click.option(
+    "--than",
+    metavar="FILE",
+    help="Only if it would not have missed more bytes of the last third of the records than this model; "
+    "`shipped` is the one that comes with edgeproxy.",
+)
+@click.option("--size", default="10GB", show_default=True, help="Of the cache, for --than.")
 @json_option
 def train(
-    records: tuple[Path, ...], seeds: str | None, days: float, services: int, nice: int, output: Path, as_json: bool
-) -> None:
+    records: tuple[Path, ...], seeds: str | None, days: float, services: int, nice: int, output: Path,
+    than: str | None, size: str, as_json: bool,
+) -> None:  # fmt: skip
     """Fit a model of what is asked for again, to access RECORDS: DIR/record of a data directory, or exported files.
 
     The same records and seeds give the same file, bit for bit.
@@ -37,8 +50,10 @@ def train(
     lessons = [Lesson(str(path), partial(record.read, [path])) for path in records]
     lessons += [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in seeds_of(seeds or "")]
     try:
+        if than is not None:
+            _try(lessons, Model.load(Path(than).read_bytes()) if than != "shipped" else shipped(), parse_size(size))
         model = learn(lessons)
-    except (TooLittle, ValueError) as error:
+    except (TooLittle, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     aside = output.with_name(f".{output.name}.new")
     aside.write_bytes(model.dump())
@@ -51,6 +66,17 @@ def train(
         click.echo(f"within {horizon / 3600:g} h: {loss:.1%} less uncertain than by how often alone")
     click.echo(f"{output}: {model.about['rows']} rows of {model.about['happenings']} happenings")
     return None
+
+
+def _try(lessons: Sequence[Lesson], other: Model, budget: int) -> None:
+    """Raises ValueError where a model of these is worse than the other one."""
+    for lesson in lessons:
+        found = list(lesson.happenings())
+        own, its = trial(found, lambda some: learn([Lesson("", lambda: some)]), other, budget)
+        if own > its:
+            raise ValueError(
+                f"the model in use is better: it misses {its:.2%} of the bytes of {lesson.name}, not {own:.2%}"
+            )
 
 
 def seeds_of(text: str) -> list[int]:

@@ -1,4 +1,5 @@
-"""The site's own model: fitted anew to its own record, by a process of its own, and used once it is proven to load."""
+"""The site's own model: fitted anew to its own record, by a process of its own, and used where it
+would not have missed more bytes than the one in use."""
 
 import asyncio
 import logging
@@ -22,17 +23,19 @@ class Refit:
         directory: Path,
         record: Path,
         every: float,
+        budget: int,
         clock: Clock,
         adopt: Callable[[Path], str],
         wanted: Callable[[], float],
     ) -> None:
-        """`every`: seconds. `adopt` takes up a file, and says what is wrong with it; nothing is "".
+        """`every`: seconds; `budget`: bytes of the cache. `adopt` takes up a file, and says what is wrong with it; nothing is "".
 
         `wanted` says when a new model was last asked for.
         """
         self._directory = directory
         self._record = record
         self._every = every
+        self._budget = budget
         self._clock = clock
         self._adopt = adopt
         self._wanted = wanted
@@ -67,6 +70,7 @@ class Refit:
         """What is wrong, in words; nothing is ""."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "edgeproxy", "train", str(self._record), "--nice", str(_NICE), "-o", str(candidate),
+            "--than", str(self.current) if self.current.exists() else "shipped", "--size", f"{self._budget}B",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:

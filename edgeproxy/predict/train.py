@@ -45,6 +45,11 @@ class Harvest:
         self._now = 0.0
 
     @property
+    def until(self) -> float:
+        """When the last happening was."""
+        return self._now
+
+    @property
     def span(self) -> float:
         """Seconds from the first happening to the last."""
         return self._now - (self._now if self._first is None else self._first)
@@ -154,6 +159,7 @@ def learn(lessons: Sequence[Lesson], seed: int = 0) -> Model:
         "sites": [lesson.name for lesson in lessons],
         "happenings": sum(count for _, count in harvests),
         "rows": len(table),
+        "until": max(harvest.until for harvest, _ in harvests),
         "gain": _gain(early, table[late], after[late]),
         "ordinary": [float(middle) for middle in np.median(table, axis=0)],
     }

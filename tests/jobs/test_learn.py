@@ -131,7 +131,7 @@ def refit(
         adopted.append(Model.load(file.read_bytes()))
         return ""
 
-    return Refit(tmp_path / "model", tmp_path / "record.jsonl", 86400.0, clock, adopt, wanted)
+    return Refit(tmp_path / "model", tmp_path / "record.jsonl", 86400.0, 10**9, clock, adopt, wanted)
 
 
 async def test_too_little_is_no_model_and_is_tried_again_a_day_later(
