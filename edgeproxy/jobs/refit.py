@@ -28,9 +28,9 @@ class Refit:
         adopt: Callable[[Path], str],
         wanted: Callable[[], float],
     ) -> None:
-        """`every`: seconds; `budget`: bytes of the cache. `adopt` takes up a file, and says what is wrong with it; nothing is "".
+        """`every`: seconds; `budget`: bytes of the cache. `wanted` says when a new model was last asked for.
 
-        `wanted` says when a new model was last asked for.
+        `adopt` takes up a file, and says what is wrong with it; nothing is "".
         """
         self._directory = directory
         self._record = record
