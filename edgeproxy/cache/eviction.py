@@ -58,13 +58,16 @@ def to_evict(held: Sequence[Held], excess: int, worths: Worths) -> list[Digest]:
 
 def to_evict_singly(held: Sequence[Held], excess: int, worths: Worths) -> list[Digest]:
     """As `to_evict`, each blob by itself: an image that stays may lack parts that are not worth their room."""
-    images, sizes = _Images(held), {blob.digest: blob.size for blob in held}
-    candidates = _ranked(images.unprotected(), worths)
-    heapq.heapify(candidates)
-    chosen, freed = list[Digest](), 0
-    while freed < excess and candidates:
-        chosen.append(heapq.heappop(candidates)[1])
-        freed += sizes[chosen[-1]]
+    images = _Images(held)
+    candidates, freed = images.unprotected(), 0
+    worth = worths(candidates)
+    order = list(zip(worth, range(len(candidates)), strict=True))
+    heapq.heapify(order)
+    chosen = list[Digest]()
+    while freed < excess and order:
+        blob = candidates[heapq.heappop(order)[1]]
+        chosen.append(blob.digest)
+        freed += blob.size
     return chosen
 
 
