@@ -67,7 +67,7 @@ class Judgement:
         self.foresee = Foresee(self._learned, self.judging, self._clock, spawn, config.looks)
         self._jobs = [
             Job("learn", learn.step, every=1.0, delay=1.0),
-            Job("foresee", self.foresee.step, every=1.0, delay=30.0),
+            Job("foresee", self.foresee.step, every=1.0, delay=10.0),
             Job("refit", refit.step, every=600.0, delay=300.0),
         ]
 

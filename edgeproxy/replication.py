@@ -45,6 +45,7 @@ class ReplicationConfig(Section):
     events: bool = True
     schedule: ASchedule | None = None
     deletions: bool = False
+    likely: bool = False
     mode: Mode = "async"
     timeout: Duration = 30.0
 
@@ -60,6 +61,8 @@ class ReplicationConfig(Section):
             raise ValueError("a policy either sends to targets or brings from its source: write two of them")
         if self.source and self.mode != "async":
             raise ValueError(f'mode = "{self.mode}" is about pushes, and nothing is sent from a source: remove it')
+        if self.likely and not self.source:
+            raise ValueError("likely is about what a source tells: name the source, too")
         if not self.source and (self.secret_file or self.secret.get_secret_value()):
             raise ValueError("secret is for what a source tells: name the source, too")
         if self.secret_file and self.secret.get_secret_value():
@@ -76,7 +79,9 @@ class ReplicationConfig(Section):
             raise ConfigError(f"secret_file cannot be read: {error}") from error
 
     def pull_policy(self) -> PullPolicy:
-        return PullPolicy(self.name, self._chain(), self.source, self.events, self.schedule, self.deletions)
+        return PullPolicy(
+            self.name, self._chain(), self.source, self.events, self.schedule, self.deletions, self.likely
+        )
 
     def policy(self) -> ReplicationPolicy:
         return ReplicationPolicy(

@@ -55,6 +55,7 @@ def test_a_policy_is_what_was_written(tmp_path: Path) -> None:
         (TARGET + POLICY + 'images = ["semver:>=1"]\n', "only tags have versions"),
         (TARGET + POLICY + 'tags = ["regex:("]\n', "at character 6"),
         (TARGET + POLICY + 'schedule = "61 * * * *"\n', "schedule"),
+        (TARGET + POLICY + "likely = true\n", "name the source"),
         (TARGET + POLICY + 'mode = "sync"\nevents = false\n', "never sends"),
         (TARGET + POLICY + 'mode = "both"\n', "'async', 'semi-sync' or 'sync'"),
         (TARGET + POLICY + 'target = ["store-7"]\n', "did you mean 'targets'?"),

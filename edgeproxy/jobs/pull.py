@@ -32,6 +32,10 @@ class Source(Protocol):
         """All of an image; a tag as upstream has it now. Raises the `Refusal` that says why not."""
         ...
 
+    async def check(self, tag: Tag) -> None:
+        """See what upstream has: whoever foresees what is wanted is told. Raises upstream's `Refusal`."""
+        ...
+
     async def forget(self, tag: Tag) -> None: ...
 
     def known(self, registry: str) -> list[Repository]:
@@ -75,20 +79,27 @@ class Pulling:
         return len(found)
 
     async def told(self, name: str, notices: Iterable[Notice]) -> int:
-        """What the registry says is new; how much of it the policy is about. Raises `NameUnknown`."""
+        """What the registry says is new; how much of it is to be brought. Raises `NameUnknown`."""
         policy, wanted = self._policy(name), list[Reference]()
         for notice in notices if policy.on_event else ():
             reference = _reference(policy, notice)
             tag = notice.tag
             if reference is None or not policy.chain.passes(reference.repository, tag, "", None):
                 continue
-            if not notice.deleted:
+            if not notice.deleted and policy.likely and isinstance(reference, Tag):
+                self._spawn(self._check(reference), f"check {reference}")
+            elif not notice.deleted:
                 wanted.append(reference)
             elif policy.deletions and isinstance(reference, Tag) and self._source is not None:
                 with suppress(Refusal):
                     await self._source.forget(reference)
         await self._add(policy, wanted)
         return len(wanted)
+
+    async def _check(self, tag: Tag) -> None:
+        assert self._source is not None
+        with suppress(Refusal):
+            await self._source.check(tag)
 
     async def _add(self, policy: PullPolicy, references: Iterable[Reference]) -> None:
         now = str(self._clock.now())

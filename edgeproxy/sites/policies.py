@@ -58,6 +58,8 @@ class PullPolicy:
     on_event: bool = True
     schedule: Schedule | None = None
     deletions: bool = False
+    likely: bool = False
+    """Of tags that the registry tells of, only those are brought that are likely to be asked for here."""
 
     def named(self) -> list[Repository]:
         """The repositories that its filters name exactly: nobody has to be asked which there are."""

@@ -1,5 +1,6 @@
 """A registry tells of what is new, and it is here before anybody asks for it."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,10 +37,12 @@ notifications:
 
 
 @asynccontextmanager
-async def told(tmp_path: Path, secret: str = SECRET) -> AsyncIterator[tuple[Edgeproxy, DockerRegistry]]:
+async def told(
+    tmp_path: Path, secret: str = SECRET, policy: str = POLICY
+) -> AsyncIterator[tuple[Edgeproxy, DockerRegistry]]:
     """The first is told by the second, with this secret."""
     need("docker-registry")
-    async with RecordingRelay("") as relay, Edgeproxy(tmp_path / "edge", {REGISTRY: relay.url}, more=POLICY) as proxy:
+    async with RecordingRelay("") as relay, Edgeproxy(tmp_path / "edge", {REGISTRY: relay.url}, more=policy) as proxy:
         more = NOTIFICATIONS.format(admin=proxy.admin, secret=secret)
         async with DockerRegistry(tmp_path / "registry", more=more) as registry:
             relay.target = registry.url
@@ -106,3 +109,27 @@ async def test_harbor_is_understood_and_an_operator_has_all_brought(tmp_path: Pa
         async with session.post(f"{proxy.admin}/api/v1/executions", json={"policy": "mirror"}) as answer:
             assert (answer.status, await answer.json()) == (202, {"missing": 2})
         await brought(proxy, 5)
+
+
+async def pull(proxy: Edgeproxy, repository: str, tag: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{proxy.url}/v2/{repository}/manifests/{tag}") as answer:
+            manifest = json.loads(await answer.read())
+        for blob in (manifest["config"], *manifest["layers"]):
+            async with session.get(f"{proxy.url}/v2/{repository}/blobs/{blob['digest']}") as answer:
+                await answer.read()
+
+
+async def test_only_what_this_site_is_likely_to_take_over_is_brought(tmp_path: Path) -> None:
+    policy = POLICY.replace('images = ["app"]', 'images = ["app", "other"]\nlikely = true')
+    async with told(tmp_path, policy=policy) as (proxy, registry):
+        for tag in ("1.0.0", "1.0.1"):
+            await push(registry, "team/app", tag, tag)
+            await pull(proxy, "team/app", tag)
+        await push(registry, "team/other", "1.0.2", "nobody wants this")
+        await push(registry, "team/app", "1.0.2", "third")
+        await brought(proxy, 9)
+        await registry.stop()
+        await pull(proxy, "team/app", "1.0.2")
+        assert await status(f"{proxy.url}/v2/team/other/manifests/1.0.2") != 200
+        assert await proxy.metric("edgeproxy_ahead_bytes") > 0
