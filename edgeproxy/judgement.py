@@ -114,6 +114,7 @@ class Judgement:
         if self._learned is None:
             return None
         standing, model = self._learned.standing(), self._learned.model
+        ahead = self._learned.foresight.ahead.figures()
         return {
             "model": self.model_from if model else "none",
             "trouble": self.trouble,
@@ -123,11 +124,11 @@ class Judgement:
             "known": standing.known,
             "calibration": [each._asdict() for each in self._learned.calibration.points()],
             "stale": self._learned.freshness.stale,
-            "ahead": self._learned.foresight.ahead.figures()._asdict(),
+            "ahead": ahead._asdict(),
             "record": self._record.size(),
             "dropped": self.notes.dropped if self.notes else 0,
             "about": {key: value for key, value in (model.about if model else {}).items() if key != "ordinary"},
-            "summary": _summary(standing, self.model_from if model else "none"),
+            "summary": _summary(standing, self.model_from if model else "none", ahead),
         }
 
     async def explain(self, digest: Digest) -> Document | None:
@@ -201,13 +202,20 @@ def _past(directory: Path) -> Iterable[Happening]:
     return read(reversed(chosen), lambda file, what: log.info("%s is read no further: %s", file, what))
 
 
-def _summary(standing: Standing, model: str) -> str:
+def _summary(standing: Standing, model: str, ahead: Brought) -> str:
     governs = standing.governs
     if governs == "fixed":
         return "Nothing has been learned yet: size, frequency and age decide."
     whose = {"site": "this site's own model", "shipped": "the shipped model"}.get(model, "no model")
     if governs == "model":
-        return f"{whose.capitalize()} decides; {standing.known:,} blobs and manifests are known."
+        return f"{whose.capitalize()} decides; {standing.known:,} blobs and manifests are known.{_told_of(ahead)}"
     if standing.suspended:
         return f"{governs.upper()} decides: {whose} was worse over a day, and decides again after a day that is better."
     return f"{governs.upper()} decides: lately it would have missed fewer bytes than {whose}."
+
+
+def _told_of(ahead: Brought) -> str:
+    if not ahead.brought:
+        return ""
+    used = ahead.used / ahead.brought
+    return f" {ahead.brought / 1e6:,.0f} MB came before they were asked for, {used:.0%} of them were."
