@@ -36,7 +36,8 @@ class Foresight:
         self._releases = Releases()
         self._companions = Companions()
         self._images: OrderedDict[Pinned, None] = OrderedDict()
-        self._new: list[Wish] = []
+        self._new: list[tuple[float, Wish]] = []
+        """With when it came out."""
         self._looked = float("-inf")
 
     def observe(self, happening: Happening, slot: int) -> None:
@@ -46,7 +47,7 @@ class Foresight:
         elif isinstance(happening, Checked) and happening.descriptor is not None:
             chance = self._releases.looked(happening.tag, happening.descriptor.digest, happening.time)
             if chance >= self.ahead.bar:
-                self._new.append(Wish(happening.tag, chance, self._releases.within))
+                self._new.append((happening.time, Wish(happening.tag, chance, self._releases.within)))
 
     def _asked(self, access: Access, slot: int) -> None:
         assert access.digest is not None
@@ -79,7 +80,8 @@ class Foresight:
 
     def wishes(self, now: float, model: Model | None) -> list[Wish]:
         """The likeliest first; each is told once, and again when it is likely again."""
-        found, self._new = self._new, []
+        found = [wish for since, wish in self._new if now - since < wish.within]
+        self._new = []
         found += self._likely(self._companions.left(now), SOON)
         if model is not None and now - self._looked >= _LOOKED:
             self._looked = now

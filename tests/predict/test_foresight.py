@@ -73,6 +73,15 @@ def test_what_was_always_taken_over_is_wished_for_as_soon_as_it_is_out() -> None
     assert site.wishes(NOW + 4 * DAY) == []  # told once
 
 
+def test_what_came_out_long_ago_is_not_wished_for() -> None:
+    """A restart is told all of it again."""
+    site = Site()
+    for day in range(4):
+        site.pull(NOW + day * DAY, LATEST, day)
+    site.tell(Checked(NOW + 4 * DAY, LATEST, described(4)))
+    assert site.wishes(NOW + 6 * DAY) == []
+
+
 def test_a_later_version_is_news_and_an_earlier_one_is_not() -> None:
     site = Site()
     for minor in range(8, 11):
