@@ -22,6 +22,8 @@ _HERE = 3600.0
 """Seconds since it was asked for in which something is still here, about."""
 _IMAGES = 4096
 """Whose demand may recur: those asked for last."""
+_SMALL = 65536
+"""Bytes below which something takes no room worth to be freed."""
 _LOOKED = 1800.0
 """Seconds between two looks at these."""
 
@@ -112,14 +114,16 @@ class Foresight:
         return [Wish(image, chances[image], within, frozenset(some)) for image, some in keys.items()]
 
     def _recurring(self, model: Model, now: float) -> Iterable[tuple[Pinned, int, float]]:
-        """All that images name which were asked for and may have left."""
-        last = self._ledger.objects.columns["last"]
+        """All that images name which was asked for more than once and may have left: what is small has not."""
+        columns = self._ledger.objects.columns
+        last, uses, size = columns["last"], columns["uses"], columns["size"]
+        oldest, newest = stamp(now - model.horizons[-1]), stamp(now - _HERE)
         wanted = {
             part: image
             for image in self._images
             for slot in [self._ledger.find(image.digest)]
             for part in (self._ledger.parts.of(slot) if slot >= 0 else ())
-            if stamp(now - model.horizons[-1]) < last[part] < stamp(now - _HERE)
+            if oldest < last[part] < newest and uses[part] > 1 and size[part] >= _SMALL
         }
         if not wanted:
             return []

@@ -20,6 +20,7 @@ from tests.predict.test_learned import model_of
 SHOP = Repository("docker.io", "shop/app")
 LATEST = Tag(SHOP, "latest")
 NOW, DAY = 1_700_000_000.0, 86400.0
+SIZE = 100_000
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
@@ -28,7 +29,7 @@ def digest(what: object) -> Digest:
 
 
 def described(what: object, media_type: str = OCI_MANIFEST) -> Descriptor:
-    return Descriptor(media_type, digest(what), 1000)
+    return Descriptor(media_type, digest(what), SIZE)
 
 
 class Site:
@@ -51,7 +52,7 @@ class Site:
         self.tell(Access(now, client, "GET", "manifests", reference, found, 1000, "miss", 1000, 0.0))
         for part in parts:
             pinned = Pinned(reference.repository, digest(part))
-            self.tell(Access(now, client, "GET", "blobs", pinned, pinned.digest, 1000, "miss", 1000, 0.0))
+            self.tell(Access(now, client, "GET", "blobs", pinned, pinned.digest, SIZE, "miss", SIZE, 0.0))
 
     def look(self, now: float, tag: Tag, image: object) -> list[Wish]:
         """Upstream has it: what is wished for then."""
@@ -168,9 +169,9 @@ def test_the_rest_of_an_image_is_wished_for_where_clients_come_for_it(follows: b
 
 
 def test_what_the_model_expects_soon_is_wished_for_where_it_may_have_left() -> None:
-    site = Site(model=replace(model_of("uses", 1.5, -4.0, 4.0), horizons=(DAY,)))
+    site = Site(model=replace(model_of("uses", 2.1, -4.0, 4.0), horizons=(DAY,)))
     for number in (1, 2):
-        site.pull(NOW, image(site, number, NOW), number, [f"{number} 0", f"{number} 1"])
+        site.pull(NOW, image(site, number, NOW), number, [f"{number} 0", f"{number} 1"] * 2)
     site.pull(NOW + 5.0, Pinned(SHOP, digest(2)), 2, ["2 1", "2 1"])
     site.wishes(NOW + 60.0)
     (wish,) = site.wishes(NOW + 7200.0)
