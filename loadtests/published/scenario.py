@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NamedTuple
 
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.replay.requests import Trace, trace
 from edgeproxy.replay.simulate import missed
 from edgeproxy.replay.site import Site
-from edgeproxy.replay.tally import Missed
 from loadtests.report import Ratio, Result, table
 
 PEERS = ("LRU", "S3FIFO", "ARC", "Sieve", "GDSF", "LHD", "LRB", "ThreeLCache")
@@ -28,8 +28,17 @@ _ABSENT = """\
 published: skipped, for {python} cannot import libcachesim (GPL-3.0; no part of this project, and only a peer).
   To compare: python3 -m venv /tmp/peer && /tmp/peer/bin/pip install libcachesim
   and then:   make bench ARGS='published --libcachesim /tmp/peer/bin/python'"""
-_KINDS: Mapping[str, Callable[[Missed], float]] = {"bytes": lambda one: one.bytes, "objects": lambda one: one.requests}
-_Found = defaultdict[tuple[float, str], list[Missed]]
+
+
+class Shares(NamedTuple):
+    """Of what was asked for after the warm-up, what was missed."""
+
+    requests: float
+    bytes: float
+
+
+_KINDS: Mapping[str, Callable[[Shares], float]] = {"bytes": lambda one: one.bytes, "objects": lambda one: one.requests}
+_Found = defaultdict[tuple[float, str], list[Shares]]
 """By size and policy, seed by seed."""
 
 
@@ -86,8 +95,8 @@ def _all_missed(directory: Path, seeds: Sequence[int], python: str) -> _Found:
         first = _write(site, file)
         for size in _SIZES:
             budget = int(site.footprint * size)
-            found[size, "lru"].append(missed(site, "lru", budget))
-            found[size, "learned"].append(missed(site, "learned", budget, model))
+            found[size, "lru"].append(Shares(*missed(site, "lru", budget)[:2]))
+            found[size, "learned"].append(Shares(*missed(site, "learned", budget, model)[:2]))
             for peer in PEERS:
                 found[size, peer].append(_by_peer(python, file, peer, budget, first))
         file.unlink()
@@ -105,7 +114,7 @@ def _write(site: Trace, file: Path) -> int:
     return next(number for number, each in enumerate(requests) if each.time >= site.counts_from)
 
 
-def _by_peer(python: str, file: Path, peer: str, budget: int, first: int) -> Missed:
+def _by_peer(python: str, file: Path, peer: str, budget: int, first: int) -> Shares:
     """In a process of its own: what is not ours may crash, and has libraries of its own."""
     script = Path(__file__).with_name("replayed.py")
     done = subprocess.run(
@@ -115,4 +124,4 @@ def _by_peer(python: str, file: Path, peer: str, budget: int, first: int) -> Mis
         check=False,
     )
     assert done.returncode == 0, f"{peer} on {file.name} ended with {done.returncode}: {done.stderr.decode()[-500:]}"
-    return Missed(**json.loads(done.stdout))
+    return Shares(**json.loads(done.stdout))
