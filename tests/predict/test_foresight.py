@@ -11,6 +11,7 @@ from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 from edgeproxy.oci.releases import newest
 from edgeproxy.predict.ahead import Ahead
+from edgeproxy.predict.companions import Companions
 from edgeproxy.predict.foresight import Foresight
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
@@ -87,7 +88,9 @@ def test_a_later_version_is_news_and_an_earlier_one_is_not() -> None:
     site = Site()
     for minor in range(8, 11):
         site.pull(NOW + minor * DAY, Tag(SHOP, f"1.{minor}.0"), minor)
+    site.pull(NOW + 11 * DAY, Tag(SHOP, "1.9.9"), "older")  # somebody goes back
     assert site.look(NOW + 12 * DAY, Tag(SHOP, "1.9.7"), "old") == []
+    assert site.look(NOW + 12 * DAY, Tag(SHOP, "1.10.0"), 10) == []
     (wish,) = site.look(NOW + 12 * DAY, Tag(SHOP, "1.11.0"), "new")
     assert wish.reference == Tag(SHOP, "1.11.0")
     names = ["1.9.9", "1.12.0", "1.11.0", "2.0.0-rc1", "latest", "1.2"]
@@ -172,6 +175,7 @@ def test_what_the_model_expects_soon_is_wished_for_where_it_may_have_left() -> N
     site = Site(model=replace(model_of("uses", 2.1, -4.0, 4.0), horizons=(DAY,)))
     for number in (1, 2):
         site.pull(NOW, image(site, number, NOW), number, [f"{number} 0", f"{number} 1"] * 2)
+    site.pull(NOW, image(site, 3, NOW), 3, ["3 0"])
     site.pull(NOW + 5.0, Pinned(SHOP, digest(2)), 2, ["2 1", "2 1"])
     site.wishes(NOW + 60.0)
     (wish,) = site.wishes(NOW + 7200.0)
@@ -244,3 +248,26 @@ def test_of_a_release_comes_what_clients_did_not_have(takes_all: bool) -> None:
     assert (base in chosen) == takes_all
     some = Wish(Pinned(SHOP, digest(11)), 0.9, 600.0, keys("base"))
     assert site.foresight.choose(some, [base, own], NOW) == [base]
+
+
+def test_what_is_not_asked_for_in_time_did_not_follow() -> None:
+    companions, sign = Companions(), ("rest", False, False)
+    usual = companions.awaited(0, sign, 600.0, NOW)
+    for number in range(1, 40):
+        companions.awaited(number, sign, 600.0, NOW)
+        companions.asked(number)
+    assert companions.awaited(50, sign, 600.0, NOW + 1.0) > 0.8 > usual
+    for number in range(100, 300):
+        companions.awaited(number, sign, 600.0, NOW + 2.0)
+    assert companions.awaited(400, sign, 600.0, NOW + 700.0) < 0.3
+
+
+def test_a_release_that_was_only_brought_is_none_for_the_ledger_yet() -> None:
+    """Else what it shares with the one before would be taken for left."""
+    site, base = Site(), described("base", LAYER)
+    site.tell(Contents(NOW, described(1), (base,)))
+    site.pull(NOW, LATEST, 1, ["base"])
+    site.ledger.expect(digest(2), SIZE, NOW + DAY)
+    site.tell(Checked(NOW + DAY, LATEST, described(2)))
+    columns, slot = site.ledger.objects.columns, site.ledger.find(base.digest)
+    assert columns["current"][slot] == 1

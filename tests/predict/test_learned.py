@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from edgeproxy.interfaces import Access, Happening, Held
+from edgeproxy.interfaces import Access, Happening, Held, Wish
 from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
 from edgeproxy.predict.features import NAMES
 from edgeproxy.predict.fixed import FixedPolicy
@@ -167,3 +168,15 @@ def test_a_model_comes_and_goes() -> None:
     policy.adopt(None)
     assert policy.model is None
     assert policy.standing().governs in ("lru", "s3fifo", "gdsf")
+
+
+def test_what_is_awaited_stays_until_it_is_no_longer_likely() -> None:
+    policy = LearnedPolicy(FixedPolicy(), None, BUDGET)
+    for access in asked(range(20)):
+        policy.observe(access)
+    new = Descriptor("", blob(100), 1000)
+    policy.brought(new, Wish(Tag(REPOSITORY, "1.0"), 0.9, 3600.0), NOW)
+    held = [Held(blob(number), 1000, NOW, NOW) for number in (0, 1, 100)]
+    soon, late = policy.worths(held, NOW + 200.0), policy.worths(held, NOW + 7200.0)
+    assert soon[2] > late[2]
+    assert late[2] == min(late)
