@@ -136,8 +136,10 @@ class Some:
 
     def __init__(self) -> None:
         self.seen: list[Digest] = []
+        self.asked = 0
 
     async def choose(self, lacking: Sequence[Descriptor]) -> Sequence[Descriptor]:
+        self.asked = len(lacking)
         return lacking[1:]
 
     def came(self, blob: Descriptor) -> None:
@@ -152,7 +154,7 @@ async def test_only_what_is_chosen_comes(tmp_path: Path) -> None:
         await core.settled()
         assert set(some.seen) == {Digest.of(layer) for layer in layers}  # all but the configuration
         await Prefetch(core.library, core.admission(), core.catalog)(image, choice=some)
-        assert len(some.seen) == 3
+        assert (len(some.seen), some.asked) == (3, 1)
         done = await Prefetch(core.library, core.admission(), core.catalog)(image)
         assert done.blobs == 4
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ from click.testing import CliRunner
 
 from edgeproxy.cli.main import main
 from edgeproxy.predict.model import Model
+from edgeproxy.replay.site import Site
+from edgeproxy.store.record import Record
 
 
 def test_the_same_seeds_give_the_same_file(tmp_path: Path) -> None:
@@ -39,3 +42,16 @@ def test_too_little_is_an_error(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "too few" in result.output
     assert not (tmp_path / "m").exists()
+
+
+def test_a_model_that_is_worse_is_not_made(tmp_path: Path) -> None:
+    record, known, new = tmp_path / "record", tmp_path / "known.model", tmp_path / "new.model"
+    Record(record, 10**8).append(list(Site(5, days=8.0, services=40, nodes=20).happenings()))
+    made = CliRunner().invoke(main, ["train", str(record), "-o", str(known), "--than", "shipped", "--size", "3GB"])
+    assert made.exit_code == 0, made.output
+    known.write_bytes(replace(Model.load(known.read_bytes()), about={}).dump())  # it has seen all, and does not say so
+    words = ["train", str(record), "-o", str(new), "--than", str(known), "--size", "3GB"]
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 1
+    assert "the model in use is better" in refused.output
+    assert not new.exists()

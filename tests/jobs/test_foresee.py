@@ -48,7 +48,8 @@ async def is_checked(proxy: Proxy, tag: str) -> bool:
 
 
 async def foresees(proxy: Proxy, clock: ManualClock) -> None:
-    """A look at upstream, and what follows from it."""
+    """A look at upstream, and what follows from it at once."""
+    await step(proxy, "learn")
     asked = len(proxy.shelf.asked)
     await step(proxy, "foresee")
     await wait_until(lambda: _true(len(proxy.shelf.asked) > asked), "upstream was looked at")

@@ -172,6 +172,7 @@ def test_the_rest_of_an_image_is_wished_for_where_clients_come_for_it(follows: b
 
 
 def test_what_the_model_expects_soon_is_wished_for_where_it_may_have_left() -> None:
+    """Where it was asked for more than once: four times, that is log2 of 5, makes it likely to this model."""
     site = Site(model=replace(model_of("uses", 2.1, -4.0, 4.0), horizons=(DAY,)))
     for number in (1, 2):
         site.pull(NOW, image(site, number, NOW), number, [f"{number} 0", f"{number} 1"] * 2)
