@@ -11,8 +11,8 @@ from edgeproxy.cli.client import json_option, print_json
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.predict.train import Lesson, TooLittle, learn
+from edgeproxy.predict.trial import trial
 from edgeproxy.replay.site import Site
-from edgeproxy.replay.trial import trial
 from edgeproxy.store import record
 from edgeproxy.units import parse_size
 
@@ -74,9 +74,7 @@ def _try(lessons: Sequence[Lesson], other: Model, budget: int) -> None:
         found = list(lesson.happenings())
         own, its = trial(found, lambda some: learn([Lesson("", lambda: some)]), other, budget)
         if own > its:
-            raise ValueError(
-                f"the model in use is better: it misses {its:.2%} of the bytes of {lesson.name}, not {own:.2%}"
-            )
+            raise ValueError(f"the model in use is better: since then it misses {sized(its)}, not {sized(own)}")
 
 
 def seeds_of(text: str) -> list[int]:

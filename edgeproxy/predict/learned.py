@@ -29,7 +29,8 @@ from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.table import ORIGIN, Slots
 from edgeproxy.predict.verdicts import Verdicts
 
-_REQUEST = 1 << 20
+REQUEST = 1 << 20
+"""Bytes of an answer that a request upstream costs as much as."""
 _SOON = 3600.0
 """Seconds in which what was brought ahead is asked for, about."""
 
@@ -78,7 +79,7 @@ class LearnedPolicy:
         model: Model | None,
         budget: int,
         *,
-        request: int = _REQUEST,
+        request: int = REQUEST,
         limit: int = 400_000,
         stale: float = BUDGET,
         waste: float = WASTE,

@@ -8,8 +8,8 @@ import pytest
 from edgeproxy.interfaces import Happening
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
+from edgeproxy.predict.trial import trial
 from edgeproxy.replay.site import Site
-from edgeproxy.replay.trial import trial
 from tests.predict.test_learned import WRONG
 
 FOUND = list(Site(5, days=6.0, services=30, nodes=20).happenings())
