@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edgeproxy.cli.client import json_option, print_json
+from edgeproxy.cli.words import sized
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.predict.train import Lesson, TooLittle, learn
