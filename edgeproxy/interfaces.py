@@ -381,6 +381,8 @@ class Wish(NamedTuple):
     """Seconds after which it is no longer likely."""
     keys: frozenset[int] = frozenset()
     """Of the parts that are meant, in the numbers of whoever wishes; all where none are given."""
+    like: Digest | None = None
+    """The manifest of the release before: what is in use of that is wanted of this."""
 
 
 class Look(NamedTuple):

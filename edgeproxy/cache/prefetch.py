@@ -15,14 +15,12 @@ from edgeproxy.interfaces import InMemory, OnDisk, Urgency
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Denied, Refusal
 from edgeproxy.oci.manifest import Descriptor, children
-from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag, path_of
+from edgeproxy.oci.reference import Pinned, Reference, Repository, path_of
 from edgeproxy.store.catalog import Catalog
 
 log = logging.getLogger(__name__)
 _AT_ONCE = 3
 """Blobs of one image that are on their way at the same time."""
-_LOOKED_AT = 20
-"""Tags of a repository by which it is told what platforms are in use."""
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -91,16 +89,14 @@ class Prefetch:
         log.info("prefetched %s: %s, %d missing", reference, what, len(done.missing))
         return done
 
-    async def usual_platforms(self, repository: Repository) -> Collection[str]:
-        """Those of which something is here, by the newest tags; this machine's where nothing is."""
+    async def platforms_of(self, image: Pinned) -> Collection[str]:
+        """Those that are in use of an index that is here; this machine's where nothing is, or it is none."""
         found = set[str]()
-        for name in self._catalog.tags(repository)[-_LOOKED_AT:]:
-            record = self._catalog.tag(Tag(repository, name))
-            if record is not None and self._catalog.held(record.descriptor.digest) is not None:
-                answer = await self._library.get("manifests", Pinned(repository, record.descriptor.digest))
-                assert isinstance(answer.content, InMemory | OnDisk), "as below"
-                index = read(answer.content)
-                found |= {name for digest, name in _platforms(index) if self._catalog.held(digest) is not None}
+        if self._catalog.held(image.digest) is not None:
+            answer = await self._library.get("manifests", image)
+            assert isinstance(answer.content, InMemory | OnDisk), "as below"
+            index = read(answer.content)
+            found = {name for digest, name in _platforms(index) if self._catalog.held(digest) is not None}
         return found or {f"linux/{_MACHINES.get(machine(), machine())}"}
 
     async def _manifest(

@@ -9,7 +9,7 @@ from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import Wish
 from edgeproxy.oci.errors import ManifestUnknown, Unavailable
-from edgeproxy.oci.reference import Reference, Repository, Tag
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 from edgeproxy.store.catalog import Catalog
 
 _MOST_PAGES = 100
@@ -58,7 +58,7 @@ class UpstreamSource:
     async def fulfil(self, wish: Wish, choice: Choice) -> None:
         repository = wish.reference.repository
         if self._upstreams.may_be_bothered(repository):
-            platforms = await self._prefetch.usual_platforms(repository)
+            platforms = await self._prefetch.platforms_of(Pinned(repository, wish.like)) if wish.like else ()
             await self._prefetch(wish.reference, platforms, choice=choice)
 
     async def forget(self, tag: Tag) -> None:

@@ -127,7 +127,11 @@ class Tags:
 
     async def check(self, tag: Tag) -> Descriptor:
         """What it names now, whatever is known of it. Raises upstream's `Refusal`."""
-        return await asyncio.shield(self._ask(tag))
+        try:
+            return await asyncio.shield(self._ask(tag))
+        except ManifestUnknown:
+            self._troubles.pop(tag, None)  # it may be there any moment: whoever waits for it finds out for himself
+            raise
 
     def _revalidate_behind(self, tag: Tag, now: float) -> None:
         trouble = self._troubles.get(tag)

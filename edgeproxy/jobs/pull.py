@@ -17,6 +17,8 @@ from edgeproxy.store.outbox import Outbox
 log = logging.getLogger(__name__)
 _RAN = "policy/"
 _TASK = "pull/"
+_UNTIL_IT_IS_THERE = 20.0
+"""Seconds: registries tell of a tag a moment before they show it."""
 _AT_ONCE = 2
 """References that are brought at the same time."""
 
@@ -98,8 +100,15 @@ class Pulling:
 
     async def _check(self, tag: Tag) -> None:
         assert self._source is not None
+        until = self._clock.now() + _UNTIL_IT_IS_THERE
         with suppress(Refusal):
-            await self._source.check(tag)
+            while True:
+                try:
+                    return await self._source.check(tag)
+                except (NameUnknown, ManifestUnknown):
+                    if self._clock.now() >= until:
+                        raise
+                    await self._clock.sleep(1.0)
 
     async def _add(self, policy: PullPolicy, references: Iterable[Reference]) -> None:
         now = str(self._clock.now())
@@ -118,16 +127,18 @@ class Pulling:
         """Once each; what fails stays for the next step."""
         free = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            for key, _ in self._outbox.rows(_TASK):
-                group.create_task(self._bring(key, free))
+            for key, added in self._outbox.rows(_TASK):
+                group.create_task(self._bring(key, added, free))
 
-    async def _bring(self, key: str, free: asyncio.Semaphore) -> None:
+    async def _bring(self, key: str, added: str, free: asyncio.Semaphore) -> None:
         name, _, text = key.removeprefix(_TASK).partition("/")
         async with free:
             try:
                 if name in self.policies and self._source is not None:
                     await self._source.bring(parse_full(text))
             except (NameUnknown, ManifestUnknown) as refusal:
+                if self._clock.now() - float(added) < _UNTIL_IT_IS_THERE:
+                    return
                 log.warning("%s is not brought: %s", text, refusal.message)
             except Refusal as refusal:
                 log.warning("%s cannot be brought yet: %s", text, refusal.message)

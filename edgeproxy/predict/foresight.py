@@ -47,9 +47,9 @@ class Foresight:
         if isinstance(happening, Access) and slot >= 0:
             self._asked(happening, slot)
         elif isinstance(happening, Checked) and happening.descriptor is not None:
-            chance = self._releases.looked(happening.tag, happening.descriptor.digest, happening.time)
-            if chance >= self.ahead.bar:
-                self._new.append((happening.time, Wish(happening.tag, chance, self._releases.within)))
+            wish = self._releases.looked(happening.tag, happening.descriptor.digest, happening.time)
+            if wish is not None and wish.chance >= self.ahead.bar:
+                self._new.append((happening.time, wish))
 
     def _asked(self, access: Access, slot: int) -> None:
         assert access.digest is not None

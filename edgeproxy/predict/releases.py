@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from math import exp2, sqrt
 
-from edgeproxy.interfaces import Look
+from edgeproxy.interfaces import Look, Wish
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository, Tag
 from edgeproxy.oci.releases import numbers_of, shape_of
@@ -70,7 +70,7 @@ class Releases:
         self._seen, self._taken = _BELIEF, _BELIEF / 2
         self._rhythm = Rhythm()
         self._delay = _ROLL_OUT
-        """Seconds until a release is asked for, about."""
+        """Seconds until a release is asked for, about; four times as many later it is no longer likely."""
 
     def asked(self, tag: Tag, digest: Digest, now: float) -> None:
         """By a client that is no scanner."""
@@ -89,20 +89,21 @@ class Releases:
             self._release(line, tag, digest, now)
             self._take(line, now)
 
-    def looked(self, tag: Tag, digest: Digest, now: float) -> float:
-        """Upstream was asked, and has this; where it is a new release, how likely it is asked for, else 0."""
+    def looked(self, tag: Tag, digest: Digest, now: float) -> Wish | None:
+        """Upstream was asked, and has this; where it is a new release, with how likely it is asked for."""
         line = self._lines.get(_key(tag))
         if line is None:
-            return 0.0
+            return None
         before, line.known = line.known, now
         news = digest != line.digest and _follows(tag, line.tag)
         if line.interval:
             start, stop = ((at - line.released) / line.interval for at in (max(before, line.released), now))
             self._rhythm.learn(start, stop, moved=news)
-        chance = self._chance(line, now)
-        if news:
-            self._release(line, tag, digest, now)
-        return chance if news else 0.0
+        if not news:
+            return None
+        wish = Wish(tag, self._chance(line, now), min(_LATEST, 4.0 * self._delay), like=line.digest)
+        self._release(line, tag, digest, now)
+        return wish
 
     def due(self, now: float, most: int) -> list[Look]:
         """The lines that are most worth a look now; what is found is told by `looked`."""
@@ -129,11 +130,6 @@ class Releases:
         self._taken += 1.0
         if now > line.released:
             self._delay += (min(now - line.released, _LATEST) - self._delay) / 50.0
-
-    @property
-    def within(self) -> float:
-        """Seconds in which a release is asked for, or is not likely to be."""
-        return min(_LATEST, 4.0 * self._delay)
 
     def _chance(self, line: _Line, now: float) -> float:
         """That the next release is asked for."""

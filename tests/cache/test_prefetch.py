@@ -162,9 +162,12 @@ async def test_only_what_is_chosen_comes(tmp_path: Path) -> None:
 async def test_the_platforms_that_are_in_use_are_known(tmp_path: Path) -> None:
     async with running(tmp_path) as core:
         images, prefetch = push(core), Prefetch(core.library, core.admission(), core.catalog)
-        assert [name.partition("/")[0] for name in await prefetch.usual_platforms(HERE)] == ["linux"]
+        index = Pinned(HERE, (await core.library.stat("manifests", TAG)).descriptor.digest)
+        (own,) = await prefetch.platforms_of(index)
+        assert own.startswith("linux/")
+        assert core.first.count("open") == 0
         await core.get("manifests", TAG)
         await core.get("manifests", images["arm64"])
         await core.settled()
-        assert "linux/arm64" in await prefetch.usual_platforms(HERE)
-        assert "linux/amd64" not in await prefetch.usual_platforms(HERE)
+        assert await prefetch.platforms_of(index) == {"linux/arm64", "linux/arm64/"}
+        assert await prefetch.platforms_of(images["arm64"]) == {own}

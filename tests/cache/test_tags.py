@@ -334,3 +334,12 @@ async def test_offline_an_unknown_tag_is_refused(tmp_path: Path) -> None:
     async with running(tmp_path, Setting(offline=True)) as core:
         with pytest.raises(Unavailable, match="offline"):
             await core.tags.resolve(TAG)
+
+
+async def test_who_looks_by_himself_leaves_no_trouble_for_those_who_ask(tmp_path: Path) -> None:
+    """A registry tells of a tag a moment before it shows it."""
+    async with running(tmp_path) as core:
+        with pytest.raises(ManifestUnknown):
+            await core.tags.check(TAG)
+        core.first.image(HERE, TAG.name)
+        assert (await core.get("manifests", TAG))[1].word == "miss"

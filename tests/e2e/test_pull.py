@@ -115,6 +115,7 @@ async def pull(proxy: Edgeproxy, repository: str, tag: str) -> None:
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{proxy.url}/v2/{repository}/manifests/{tag}") as answer:
             manifest = json.loads(await answer.read())
+            assert answer.status == 200, manifest
         for blob in (manifest["config"], *manifest["layers"]):
             async with session.get(f"{proxy.url}/v2/{repository}/blobs/{blob['digest']}") as answer:
                 await answer.read()

@@ -44,7 +44,7 @@ async def lives(proxy: Proxy, clock: ManualClock, tags: list[str]) -> None:
 
 async def is_checked(proxy: Proxy, tag: str) -> bool:
     answer = await proxy.ask(f"/v2/{HERE}/manifests/{tag}", method="HEAD")
-    return "stale" not in answer.fields["cache-status"]
+    return "ttl=-" not in answer.fields["cache-status"]
 
 
 async def foresees(proxy: Proxy, clock: ManualClock) -> None:

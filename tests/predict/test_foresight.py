@@ -70,7 +70,7 @@ def test_what_was_always_taken_over_is_wished_for_as_soon_as_it_is_out() -> None
         site.pull(NOW + day * DAY, LATEST, day)
     assert site.look(NOW + 3.1 * DAY, LATEST, 3) == []  # that is what it was
     (wish,) = site.look(NOW + 4 * DAY, LATEST, 4)
-    assert wish.reference == LATEST
+    assert (wish.reference, wish.like) == (LATEST, digest(3))
     assert 0.7 < wish.chance < 1.0
     assert site.wishes(NOW + 4 * DAY) == []  # told once
 
