@@ -12,8 +12,6 @@ Slots = NDArray[np.intp]
 ORIGIN = 2.0**29
 """Seconds before 1970 that stamps count from."""
 _LAST = 0xFFFFFFFF
-_SALT = getrandbits(61) | 1
-"""Nobody can choose keys that get in each other's way."""
 _SHIFT = 24
 
 
@@ -36,6 +34,8 @@ class Table:
         """By slot, the stamp of when it was last asked for; 0 where nothing is in it."""
         self.keys = array("q")
         """By slot."""
+        self._salt = getrandbits(61) | 1
+        """Nobody can choose keys that get in each other's way."""
         self._index = array("i", [-1]) * 1024
         """By a hash of the key, its slot; where another's is, the next place that is free."""
         self._free = array("i")
@@ -49,7 +49,7 @@ class Table:
         """The slot of `key`, or -1."""
         index, keys = self._index, self.keys
         mask = len(index) - 1
-        place = (key * _SALT >> _SHIFT) & mask
+        place = (key * self._salt >> _SHIFT) & mask
         while (slot := index[place]) >= 0:
             if keys[slot] == key:
                 return slot
@@ -59,7 +59,7 @@ class Table:
     def find_all(self, keys: NDArray[np.int64]) -> Slots:
         """For each key its slot, or -1."""
         index, known = np.frombuffer(self._index, np.int32), np.frombuffer(self.keys, np.int64)
-        places = _home(keys, len(index))
+        places = _home(keys, len(index), self._salt)
         slots = index[places].astype(np.intp)
         others = np.flatnonzero(slots >= 0)
         while len(others := others[known[slots[others]] != keys[others]]):
@@ -132,7 +132,7 @@ class Table:
     def _enter(self, slot: int) -> None:
         index = self._index
         mask = len(index) - 1
-        place = (self.keys[slot] * _SALT >> _SHIFT) & mask
+        place = (self.keys[slot] * self._salt >> _SHIFT) & mask
         while index[place] >= 0:
             place = (place + 1) & mask
         index[place] = slot
@@ -140,7 +140,7 @@ class Table:
     def _index_anew(self, size: int) -> None:
         """All at once: in the order of their hashes each is where its hash says, or just after the one before it."""
         used = self.used()
-        home = _home(np.frombuffer(self.keys, np.int64)[used], size).astype(np.int32)
+        home = _home(np.frombuffer(self.keys, np.int64)[used], size, self._salt).astype(np.int32)
         order = np.argsort(home, kind="stable")
         ranks = np.arange(len(used), dtype=np.int32)
         places = np.maximum.accumulate(home[order] - ranks) + ranks
@@ -152,7 +152,7 @@ class Table:
             self._enter(slot)
 
 
-def _home(keys: NDArray[np.int64], size: int) -> Slots:
+def _home(keys: NDArray[np.int64], size: int, salt: int) -> Slots:
     """Where in an index of that size each key is looked for first."""
-    mixed = keys.astype(np.uint64) * np.uint64(_SALT) >> np.uint64(_SHIFT)
+    mixed = keys.astype(np.uint64) * np.uint64(salt) >> np.uint64(_SHIFT)
     return (mixed & np.uint64(size - 1)).astype(np.intp)
