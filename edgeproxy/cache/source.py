@@ -7,12 +7,14 @@ from edgeproxy.cache.prefetch import Choice, Prefetch
 from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
-from edgeproxy.interfaces import Wish
+from edgeproxy.interfaces import Look, Wish
 from edgeproxy.oci.errors import ManifestUnknown, Unavailable
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.oci.releases import newest
 from edgeproxy.store.catalog import Catalog
 
-_MOST_PAGES = 100
+_MOST_PAGES, _LOOKED_THROUGH = 100, 3
+"""Of a list of tags, where it is asked for, and where it is only looked at."""
 
 
 class UpstreamSource:
@@ -34,9 +36,9 @@ class UpstreamSource:
         self._removals = removals
         self._upstreams = upstreams
 
-    async def tags(self, repository: Repository) -> list[str]:
+    async def tags(self, repository: Repository, pages: int = _MOST_PAGES) -> list[str]:
         found, last = list[str](), ""
-        for _ in range(_MOST_PAGES):
+        for _ in range(pages):
             page = await self._listings.tags(repository, last, None)
             found += page.tags
             if not page.more or not page.tags:
@@ -54,6 +56,12 @@ class UpstreamSource:
     async def check(self, tag: Tag) -> None:
         if self._upstreams.may_be_bothered(tag.repository):
             await self._tags.check(tag)
+
+    async def look(self, look: Look) -> None:
+        repository = look.tag.repository
+        if self._upstreams.may_be_bothered(repository):
+            names = await self.tags(repository, _LOOKED_THROUGH) if look.by_name else ()
+            await self._tags.check(newest(look.tag, names))
 
     async def fulfil(self, wish: Wish, choice: Choice) -> None:
         repository = wish.reference.repository

@@ -11,8 +11,7 @@ from edgeproxy.cache.prefetch import Choice
 from edgeproxy.interfaces import Clock, Foresight, Look, Wish
 from edgeproxy.oci.errors import Refusal
 from edgeproxy.oci.manifest import Descriptor
-from edgeproxy.oci.reference import Reference, Repository, Tag
-from edgeproxy.oci.releases import newest
+from edgeproxy.oci.reference import Reference
 from edgeproxy.store.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -25,12 +24,8 @@ _WAITING = 1000
 class Source(Protocol):
     """The cache, as far as it is brought ahead."""
 
-    async def tags(self, repository: Repository) -> list[str]:
-        """All that upstream lists. Raises upstream's `Refusal`."""
-        ...
-
-    async def check(self, tag: Tag) -> None:
-        """See what upstream has, where it may be bothered. Raises upstream's `Refusal`."""
+    async def look(self, look: Look) -> None:
+        """See what upstream has, where it may be bothered: the policy is told. Raises upstream's `Refusal`."""
         ...
 
     async def fulfil(self, wish: Wish, choice: Choice) -> None:
@@ -81,12 +76,11 @@ class Foresee:
 
     async def _look_at(self, looks: Sequence[Look]) -> None:
         assert self.source is not None
-        for tag, by_name in looks:
+        for look in looks:
             try:
-                names = await self.source.tags(tag.repository) if by_name else ()
-                await self.source.check(newest(tag, names))
+                await self.source.look(look)
             except Refusal as refusal:
-                log.debug("what follows %s is not known: %s", tag, refusal.message)
+                log.debug("what follows %s is not known: %s", look.tag, refusal.message)
 
     async def _bring_all(self) -> None:
         """The likeliest first, one after another."""
