@@ -32,6 +32,8 @@ _PHASES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0
 _DOUBT = 3.0
 """Intervals that the belief counts as much as that it moves at any time alike."""
 _KNOWN = 50_000
+_HARDLY = 1e-12
+"""Moves a second that are as good as none."""
 _ROUNDS = 8
 _STEP = 2.5
 """How fast the price follows, for each time the remembered answers that pass."""
@@ -174,7 +176,7 @@ class Freshness:
         if moved:
             at = (known.checked + now) / 2
             if known.moves:
-                since = at - known.moved
+                since = max(0.0, at - known.moved)  # clocks are set back, too
                 known.interval += (since - known.interval) / min(known.moves, 8)
             known.moves, known.moved = known.moves + 1, at
         known.digest, known.checked, known.answers, known.ages = digest, now, 0, 0.0
@@ -207,7 +209,7 @@ class Freshness:
 
     def _worth(self, asked: float, moves: float) -> float:
         """Seconds without a check that save more answers of upstream than they make stale, at the price."""
-        return (sqrt(1.0 + 2.0 * asked * self.price / moves) - 1.0) / asked
+        return (sqrt(1.0 + 2.0 * asked * self.price / max(moves, _HARDLY)) - 1.0) / asked
 
     def _rate_within(self, known: _Known, span: float) -> float:
         """Moves a second, from when it was checked on."""

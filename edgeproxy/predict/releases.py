@@ -115,7 +115,7 @@ class Releases:
 
     def _release(self, line: _Line, tag: Tag, digest: Digest, now: float) -> None:
         if line.seen:
-            line.interval += (now - line.released - line.interval) / min(line.seen + 1.0, 4.0)
+            line.interval += (max(0.0, now - line.released) - line.interval) / min(line.seen + 1.0, 4.0)
         elif now > line.released:
             line.interval = now - line.released
         line.seen, line.taken = line.seen * _KEEPS + 1.0, line.taken * _KEEPS

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeproxy.interfaces import Access, Checked, Happening
@@ -133,6 +133,7 @@ HAPPENINGS = st.lists(
 
 
 @given(HAPPENINGS, st.floats(0.0001, 0.5))
+@example([("1.2.3", 0, 0.0, "checked"), ("1.2.3", 1, -1.0, "checked"), ("1.2.3", 0, 0.0, "checked")], 0.5)
 def test_whatever_happens_no_bound_is_exceeded(steps: list[tuple[str, int, float, str]], stale: float) -> None:
     freshness, now = Freshness(stale), 0.0
     for name, number, later, what in steps:
