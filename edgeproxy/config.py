@@ -158,6 +158,10 @@ class Config(Section):
             if twice is not None:
                 raise ValueError(f"{kind}: {twice!r} is there twice: give one of them another name")
         for policy in self.replication:
+            if policy.likely and not (self.learn.enabled and self.learn.waste):
+                raise ValueError(
+                    f"replication {policy.name}: likely goes by [learn], by which nothing is brought ahead"
+                )
             if policy.source and policy.source not in self.registry:
                 near = _nearest(policy.source, list(self.registry))
                 raise ValueError(f"replication {policy.name}: no registry is called {policy.source!r}{near}")

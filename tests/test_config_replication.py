@@ -56,6 +56,10 @@ def test_a_policy_is_what_was_written(tmp_path: Path) -> None:
         (TARGET + POLICY + 'tags = ["regex:("]\n', "at character 6"),
         (TARGET + POLICY + 'schedule = "61 * * * *"\n', "schedule"),
         (TARGET + POLICY + "likely = true\n", "name the source"),
+        (
+            '[[replication]]\nname = "a"\nsource = "quay.io"\nlikely = true\n[learn]\nwaste = "0%"\n',
+            "nothing is brought ahead",
+        ),
         (TARGET + POLICY + 'mode = "sync"\nevents = false\n', "never sends"),
         (TARGET + POLICY + 'mode = "both"\n', "'async', 'semi-sync' or 'sync'"),
         (TARGET + POLICY + 'target = ["store-7"]\n', "did you mean 'targets'?"),

@@ -7,7 +7,7 @@ from edgeproxy.cache.prefetch import Choice, Prefetch
 from edgeproxy.cache.removals import Removals
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.upstreams import Upstreams
-from edgeproxy.interfaces import Look, Wish
+from edgeproxy.foreseen import Look, Wish
 from edgeproxy.oci.errors import ManifestUnknown, Unavailable
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 from edgeproxy.oci.releases import newest

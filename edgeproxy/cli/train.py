@@ -32,7 +32,7 @@ from edgeproxy.units import parse_size
 @click.option(
     "--than",
     metavar="FILE",
-    help="Only if it would not have missed more bytes of the last third of the records than this model; "
+    help="Only if it would not have missed more bytes than this model, of what has come since that was fitted; "
     "`shipped` is the one that comes with edgeproxy.",
 )
 @click.option("--size", default="10GB", show_default=True, help="Of the cache, for --than.")

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from edgeproxy.cache.flights import Spawn
 from edgeproxy.cache.prefetch import Choice
-from edgeproxy.interfaces import Clock, Foresight, Look, Wish
+from edgeproxy.foreseen import Foresight, Look, Wish
+from edgeproxy.interfaces import Clock
 from edgeproxy.oci.errors import Refusal
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Reference
@@ -44,17 +45,17 @@ class Foresee:
         self._looked = clock.now()
         self._waiting: dict[Reference, tuple[Wish, float]] = {}
         """With when each is too late."""
-        self._is_bringing = self._is_looking = False
+        self._is_bringing = self.is_looking = False
         self.source: Source | None = None
 
     async def step(self) -> None:
         """Called every second or so."""
         now = self._clock.now()
-        if now - self._looked >= _ROUND and not self._is_looking:
+        if now - self._looked >= _ROUND and not self.is_looking:
             most, self._looked = round(self._looks * min(60.0, now - self._looked) / 60.0), now
             looks = await in_thread(self._judging, partial(self._foresight.due, now, most)) if most else ()
             if looks:
-                self._is_looking = True
+                self.is_looking = True
                 self._spawn(self._look_at(looks), "look for releases").add_done_callback(lambda _: self._have_looked())
         for wish in await in_thread(self._judging, partial(self._foresight.wishes, now)):
             self._wait(wish, now)
@@ -69,7 +70,7 @@ class Foresee:
         self._waiting[wish.reference] = wish, now + wish.within
 
     def _have_looked(self) -> None:
-        self._is_looking = False
+        self.is_looking = False
 
     def _have_brought(self) -> None:
         self._is_bringing = False

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from math import exp, log
 from typing import NamedTuple
 
-from edgeproxy.interfaces import Wish
+from edgeproxy.foreseen import Wish
 
 BUDGET = 0.05
 """The share of incoming bytes that may be brought in vain."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from edgeproxy.interfaces import Access, Checked, Happening, Look, Wish
+from edgeproxy.foreseen import Look, Wish
+from edgeproxy.interfaces import Access, Checked, Happening
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Tag
 from edgeproxy.predict.ahead import BUDGET, Ahead

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproxy.interfaces import Access, Happening, Held, Look, Wish
+from edgeproxy.foreseen import Look, Wish
+from edgeproxy.interfaces import Access, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Tag
@@ -71,7 +72,7 @@ class Explanation(NamedTuple):
 
 
 class LearnedPolicy:
-    """Implements `interfaces.Policy` and `Foresight`. Told of all happenings in the order of time, by `observe`."""
+    """Implements `interfaces.Policy` and `foreseen.Foresight`. Told of all happenings as time goes, by `observe`."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from math import exp2, sqrt
 
-from edgeproxy.interfaces import Look, Wish
+from edgeproxy.foreseen import Look, Wish
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Repository, Tag
 from edgeproxy.oci.releases import numbers_of, shape_of
@@ -22,6 +22,8 @@ _FADES = 7 * _DAY
 """Half-life of what a line that nobody asks for any more is still likely to be wanted."""
 _KEEPS = 0.8
 """What an older release counts against the next one, in how likely it is taken over."""
+_SITE_KEEPS = 0.999
+"""The same, of all lines together."""
 _BELIEF = 2.0
 """Releases that what is usual at the site counts as much as."""
 _USUAL = 1.0 / (7 * _DAY)
@@ -119,7 +121,7 @@ class Releases:
         elif now > line.released:
             line.interval = now - line.released
         line.seen, line.taken = line.seen * _KEEPS + 1.0, line.taken * _KEEPS
-        self._seen, self._taken = self._seen * 0.999 + 1.0, self._taken * 0.999
+        self._seen, self._taken = self._seen * _SITE_KEEPS + 1.0, self._taken * _SITE_KEEPS
         line.tag, line.digest, line.released, line.waits = tag, digest, now, True
 
     def _take(self, line: _Line, now: float) -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from functools import partial
 
 from edgeproxy.cache.eviction import to_evict_singly
-from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held, Wish
+from edgeproxy.foreseen import Wish
+from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Repository, Tag
@@ -38,7 +39,7 @@ class Learned:
         self._held: dict[Digest, Held] = {}
         self._total = 0
         self._tally = Tally(trace)
-        self._ahead = _Ahead(self, trace, link, self._policy) if foresees else None
+        self._ahead = _Ahead(self, trace, link, self._policy, self._tally) if foresees else None
 
     def missed(self) -> Missed:
         asked = iter(self._trace.requests)
@@ -83,7 +84,7 @@ class Learned:
 class _Ahead:
     """Looks at upstream, and brings what is wished for when nobody waits for the link."""
 
-    def __init__(self, cache: Learned, trace: Trace, link: Link, policy: LearnedPolicy) -> None:
+    def __init__(self, cache: Learned, trace: Trace, link: Link, policy: LearnedPolicy, tally: Tally) -> None:
         self._cache = cache
         self._link = link
         self._policy = policy
@@ -91,7 +92,7 @@ class _Ahead:
         """What is on its way, and why."""
         self._brought: dict[int, float] = {}
         """When, of what nobody has asked for yet."""
-        self._tally = cache._tally
+        self._tally = tally
         self._publishes: Iterator[Published] = iter(trace.published)
         self._next = next(self._publishes, None)
         self._newest: dict[tuple[Repository, str], Published] = {}

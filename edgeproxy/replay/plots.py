@@ -22,7 +22,7 @@ def plot(file: Path, results: Mapping[tuple[str, str], Sequence[Missed]]) -> Non
     if file.suffix not in (".svg", ".png"):
         raise NoPlots(f"{file.name}: a picture is called FILE.svg or FILE.png")
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415: only who draws has it
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise NoPlots("nothing can be drawn without matplotlib: pip install 'edgeproxy[plots]'") from error
     figure = Figure(figsize=(11, 4.5), layout="constrained")

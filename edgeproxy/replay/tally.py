@@ -25,7 +25,7 @@ class Missed(NamedTuple):
     """Bytes brought ahead for each that was asked for."""
     used: float
     """Share of the bytes brought ahead that was asked for; 1 where none was."""
-    waits: tuple[float, float, float]
+    waits: tuple[float, ...]
     """Seconds that a pull waited for upstream: of half of them at most, of 95 and of 99 in a hundred."""
     firsts: float
     """Share of the first pulls of releases for which nothing had to come."""
@@ -76,7 +76,7 @@ class Tally:
             upstream=(self._missed_bytes + self._ahead) / asked,
             ahead=self._ahead / asked,
             used=self._used / self._ahead if self._ahead else 1.0,
-            waits=(*_percentiles(list(self._waits.values()), (50, 95, 99)),),  # type: ignore[arg-type]
+            waits=tuple(_percentiles(list(self._waits.values()), (50, 95, 99))),
             firsts=sum(wait <= 0 for wait in firsts) / max(1, len(firsts)),
             firsts_wait=_percentiles(firsts, (95,))[0],
         )

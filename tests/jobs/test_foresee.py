@@ -1,12 +1,20 @@
 """A daemon that knows what will be asked for has it before it is."""
 
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeproxy.cache.prefetch import Choice
+from edgeproxy.foreseen import Look, Wish
+from edgeproxy.jobs.foresee import Foresee
 from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.manifest import Descriptor
+from edgeproxy.oci.reference import Reference, Tag
 from tests.api.conftest import HERE, Proxy, serving
 from tests.fakes.clock import ManualClock
 from tests.parts.processes import wait_until
@@ -103,3 +111,57 @@ async def test_an_upstream_that_is_away_is_left_alone(tmp_path: Path) -> None:
         clock.advance(60.0)
         await step(proxy, "foresee")
         assert proxy.shelf.asked == []
+
+
+async def test_what_upstream_still_grants_is_kept_for_clients(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with serving(tmp_path, {}, clock=clock) as proxy:
+        await lives(proxy, clock, ["1.0.1", "1.0.2", "1.0.3"])
+        fields = {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "5;w=21600"}
+        for _, upstream in proxy.daemon.ranking:
+            upstream.allowance.answered(200, fields, clock.now())
+        asked = len(proxy.shelf.asked)
+        await step(proxy, "foresee")
+        foresee = proxy.daemon.judgement.foresee
+        await wait_until(lambda: _true(foresee is not None and not foresee.is_looking), "all was looked at")
+        assert len(proxy.shelf.asked) == asked
+
+
+class Slow:
+    """Foresees two images and is the source of them; while one is brought, an hour passes."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.left = [Wish(Tag(HERE, "likely"), 0.9, 600.0), Wish(Tag(HERE, "less likely"), 0.8, 600.0)]
+        self.fulfilled: list[Reference] = []
+
+    def due(self, now: float, most: int) -> list[Look]:
+        return []
+
+    def wishes(self, now: float) -> list[Wish]:
+        left, self.left = self.left, []
+        return left
+
+    def choose(self, wish: Wish, lacking: Sequence[Descriptor], now: float) -> Sequence[Descriptor]:
+        return lacking
+
+    def brought(self, blob: Descriptor, wish: Wish, now: float) -> None:
+        pass
+
+    async def look(self, look: Look) -> None:
+        pass
+
+    async def fulfil(self, wish: Wish, choice: Choice) -> None:
+        self.fulfilled.append(wish.reference)
+        self.clock.advance(3600.0)
+
+
+async def test_what_is_too_late_is_not_brought() -> None:
+    clock = ManualClock()
+    slow = Slow(clock)
+    async with asyncio.TaskGroup() as group:
+        with ThreadPoolExecutor(1) as judging:
+            foresee = Foresee(slow, judging, clock, lambda work, name: group.create_task(work, name=name), 0)
+            foresee.source = slow
+            await foresee.step()
+    assert [str(each) for each in slow.fulfilled] == [f"{HERE}:likely"]

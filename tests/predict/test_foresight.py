@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from edgeproxy.interfaces import Access, Checked, Contents, Happening, Wish
+from edgeproxy.foreseen import Wish
+from edgeproxy.interfaces import Access, Checked, Contents, Happening
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from edgeproxy.interfaces import Access, Happening, Held, Wish
+from edgeproxy.foreseen import Wish
+from edgeproxy.interfaces import Access, Happening, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import Descriptor
 from edgeproxy.oci.reference import Pinned, Repository, Tag
