@@ -150,8 +150,8 @@ def _happening(name: str, number: int, now: float, what: str) -> Iterator[Happen
     yield Checked(NOW + now, tag(name), None if what == "gone" else release(number))
 
 
-def test_a_clock_that_is_set_back_by_a_day_is_no_trouble() -> None:
+def test_a_clock_that_is_set_back_far_is_no_trouble() -> None:
     freshness = Freshness()
-    for now, number in ((0.0, 0), (1e6, 1), (2e6, 2), (2e6 - 5e5, 2), (2e6 - 4e5, 2)):
+    for now, number in ((0.0, 0), (1e6, 1), (2e6, 2), (1e5, 2)):
         freshness.observe(Checked(NOW + now, tag("latest"), release(number)))
     assert SHORTEST <= freshness.ttl(tag("latest")) <= LONGEST[kind_of("latest")]
