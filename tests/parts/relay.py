@@ -8,7 +8,7 @@ import asyncio
 import socket
 import struct
 import termios
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from fcntl import ioctl
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Literal, Self
 
 import aiohttp
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 from yarl import URL
 
 from tests.parts.processes import free_port, wait_until
@@ -85,6 +86,25 @@ class _Refusal(asyncio.Protocol):
         transport.abort()
 
 
+class _Server(web.Server):
+    """Knows its connections to the end: one that it shuts down while much of a body is unread may stay open else."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(handler, access_log=None, auto_decompress=False)
+        self._open = set[asyncio.Transport]()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._open.add(transport)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        try:
+            await super().shutdown(timeout)
+        finally:
+            for transport in self._open:
+                transport.abort()
+
+
 class RecordingRelay:
     """`async with RecordingRelay(registry.url) as relay:` — `exchanges` is the record, `faults` the orders."""
 
@@ -97,7 +117,7 @@ class RecordingRelay:
         self.exchanges: list[Exchange] = []
         self.faults: list[Fault] = []
         self._session: aiohttp.ClientSession | None = None
-        self._http: web.Server | None = None
+        self._http: _Server | None = None
         self._socket: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -119,7 +139,7 @@ class RecordingRelay:
 
     async def accept(self) -> None:
         """Listen; the state at the start, and again after `refuse`."""
-        self._http = web.Server(self._relay, access_log=None, auto_decompress=False)
+        self._http = _Server(self._relay)
         loop = asyncio.get_running_loop()
         self._socket = await loop.create_server(self._meet, "127.0.0.1", self.port)
 
