@@ -21,6 +21,7 @@ from pydantic import (
 
 from edgeproxy.access.users import UsersInvalid, read_users
 from edgeproxy.access.verifier import KeysInvalid, read_certificates, read_key_set
+from edgeproxy.cache.rules import Rule
 from edgeproxy.learning import LearnConfig
 from edgeproxy.lines import line_of
 from edgeproxy.logs import Form
@@ -77,6 +78,17 @@ class RuleConfig(Section):
     fresh: Duration | None = None
     max_stale: Duration | None = None
     pushed_for: Duration | None = None
+    kept_for: Duration | None = None
+    unused_for: Duration | None = None
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> Self:
+        if self.kept_for is not None and self.unused_for is not None and self.kept_for > self.unused_for:
+            raise ValueError("what has to stay for kept_for cannot go after unused_for, which is shorter: swap them")
+        return self
+
+    def rule(self) -> Rule:
+        return Rule(self.match, self.fresh, self.max_stale, self.pushed_for, self.kept_for, self.unused_for)
 
 
 class FetchConfig(Section):

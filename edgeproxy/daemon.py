@@ -46,7 +46,8 @@ from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.prefetch import Prefetch
 from edgeproxy.cache.removals import Removals
-from edgeproxy.cache.rules import Rule, Rules
+from edgeproxy.cache.retention import Retention
+from edgeproxy.cache.rules import Rules
 from edgeproxy.cache.savings import Savings
 from edgeproxy.cache.shipments import Shipments
 from edgeproxy.cache.source import UpstreamSource
@@ -134,14 +135,17 @@ class Daemon:
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = assembly.limits(config, self.store)
         policy, judging, notes = self.judgement.policy, self.judgement.judging, self.judgement.notes
-        room = Room(limits, self.store, catalog, policy, clock, spawn, self._traffic, self.chronicle, judging)
         registries = assembly.registries(config, self._session, self.layout.name, self._stored)
         self._config, self._registries = config, registries
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
-        upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares)
+        upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares, self.ranking.answers)
         self.budget = assembly.budget(config, clock, self._traffic)
+        rules = Rules([rule.rule() for rule in config.rule])
+        retention = Retention(catalog, rules, self.judgement.retention, upstreams.answer)
+        room = Room(
+            limits, self.store, catalog, policy, retention, clock, spawn, self._traffic, self.chronicle, judging
+        )
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget, self.chronicle)
-        rules = Rules([Rule(rule.match, rule.fresh, rule.max_stale, rule.pushed_for) for rule in config.rule])
         patience, self._rules = config.timeout.answer, rules
         tell = notes.checked if notes else lambda checked: None
         tags = Tags(catalog, upstreams, rules, policy, clock, spawn, patience, self.flights, fetch, tell)
@@ -208,6 +212,7 @@ class Daemon:
             Job("forget what was saved", self.savings.forget_old, every=86400.0, delay=60.0),
             Job("survey", self.survey.step, every=10.0, delay=1.0),
             Job("tidy", lambda: self.room.tidy(), every=30.0, delay=5.0),
+            Job("lapse", lambda: self.room.lapse(), every=600.0, delay=600.0),
             Job("probe", lambda: self.ranking.probe(), every=2.0, delay=2.0),
             Job("users", self._look_at_users, every=5.0, delay=5.0),
             Job("expire uploads", lambda: self.uploads.expire(), every=300.0, delay=30.0),

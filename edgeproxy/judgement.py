@@ -18,6 +18,7 @@ from edgeproxy.jobs.supervise import Job
 from edgeproxy.learning import LearnConfig
 from edgeproxy.metrics import AnyGauge, Gauge, PolicyGauge
 from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.reference import Reference
 from edgeproxy.predict.ahead import Brought
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.learned import LearnedPolicy, Standing
@@ -43,6 +44,8 @@ class Judgement:
         self.notes: Notes | None = None
         self.policy: Policy = FixedPolicy()
         self._learned: LearnedPolicy | None = None
+        self.retention: Callable[[Reference], float] | None = None
+        """As `cache.retention.Retention` has it."""
         self.foresee: Foresee | None = None
         self._jobs: list[Job] = []
         self.model_from = "none"
@@ -57,9 +60,9 @@ class Judgement:
         refit = Refit(
             data / "model", data / "record", config.refit, budget, self._clock, self._adopt, self._refit_wanted
         )
-        self.policy = self._learned = LearnedPolicy(
-            FixedPolicy(), self._first_model(refit.current), budget, stale=config.stale, waste=config.waste
-        )
+        learned = partial(LearnedPolicy, stale=config.stale, waste=config.waste, late=config.late)
+        self.policy = self._learned = learned(FixedPolicy(), self._first_model(refit.current), budget)
+        self.retention = self._learned.retention.ttl if config.late else None
         salt = once(data / "SALT", secrets.token_hex(16))
         past = partial(_past, data / "record")
         learn = Learn(self.notes, self._record, store, self.policy, self.judging, salt, self._clock, past)
@@ -124,6 +127,7 @@ class Judgement:
             "known": standing.known,
             "calibration": [each._asdict() for each in self._learned.calibration.points()],
             "stale": self._learned.freshness.stale,
+            "late": self._learned.retention.late,
             "ahead": ahead._asdict(),
             "record": self._record.size(),
             "dropped": self.notes.dropped if self.notes else 0,

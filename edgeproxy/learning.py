@@ -12,4 +12,5 @@ class LearnConfig(Section):
     refit: Duration = 86400.0
     stale: Percentage = Field(default=0.01, ge=0.0001, le=0.5)
     waste: Percentage = Field(default=0.05, ge=0.0, le=0.5)
+    late: Percentage = Field(default=0.0, ge=0.0, le=0.5)
     looks: int = Field(default=120, ge=0, le=10_000)

@@ -53,6 +53,7 @@ class Traffic:
     shipped: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Bytes of bodies that were sent to it."""
     evictions: int = 0
+    lapsed: int = 0
     quarantined: int = 0
     """Blobs that the disk had changed."""
     mismatches: int = 0
@@ -144,6 +145,7 @@ class Metrics:
         wrong = {(): self._traffic.quarantined}
         yield _counter("edgeproxy_quarantined", "Blobs that were found to be wrong on disk.", [], wrong)
         yield _counter("edgeproxy_evictions", "Blobs evicted.", [], {(): traffic.evictions})
+        yield _counter("edgeproxy_lapsed", "Blobs let go while there was room.", [], {(): traffic.lapsed})
         yield _counter(
             "edgeproxy_digest_mismatches", "Downloads whose content was wrong.", [], {(): traffic.mismatches}
         )

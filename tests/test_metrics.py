@@ -37,7 +37,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 def busy() -> Traffic:
     """Traffic of which there is one of each."""
-    traffic = Traffic(evictions=5, mismatches=6, failed_tasks=7, conflicts=14)
+    traffic = Traffic(evictions=5, lapsed=19, mismatches=6, failed_tasks=7, conflicts=14)
     traffic.requests["docker.io", "blobs", "hit"] += 1
     traffic.sent["docker.io", "blobs", "hit"] += 2
     traffic.received("docker.io", 1)
@@ -73,6 +73,7 @@ def busy() -> Traffic:
         ("edgeproxy_replication_failures_total", {"target": "store-7"}, 16),
         ("edgeproxy_replication_sent_bytes_total", {"target": "store-7"}, 17),
         ("edgeproxy_evictions_total", {}, 5),
+        ("edgeproxy_lapsed_total", {}, 19),
         ("edgeproxy_digest_mismatches_total", {}, 6),
         ("edgeproxy_failed_tasks_total", {}, 7),
     ],
@@ -86,6 +87,7 @@ def test_before_the_first_request_there_is_something_to_scrape() -> None:
         ("edgeproxy_replication_conflicts_total", 0),
         ("edgeproxy_quarantined_total", 0),
         ("edgeproxy_evictions_total", 0),
+        ("edgeproxy_lapsed_total", 0),
         ("edgeproxy_digest_mismatches_total", 0),
         ("edgeproxy_failed_tasks_total", 0),
     }

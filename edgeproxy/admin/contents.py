@@ -21,7 +21,7 @@ _PURGE = 'write {"match": "docker.io/library/nginx:*"}, with "dry": true to see 
 class Holdings(Protocol):
     async def images(self, match: str = "*", after: str = "", limit: int = 100) -> list[Image]: ...
 
-    def about(self, reference: Reference) -> About: ...
+    async def about(self, reference: Reference) -> About: ...
 
     async def items(self, reference: Reference) -> list[Item]: ...
 
@@ -65,7 +65,7 @@ class ContentRequests:
     async def _image(self, request: web.Request) -> web.Response:
         async def parts(reference: Reference) -> Mapping[str, Any]:
             holdings = self._holdings()
-            found, about = await holdings.parts(reference), holdings.about(reference)
+            found, about = await holdings.parts(reference), await holdings.about(reference)
             learned = await self._explain(about.digest) or {}
             return {
                 "image": str(reference),

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from edgeproxy.interfaces import Clock
 from edgeproxy.oci.digest import Digest
 
-What = Literal["fetched", "evicted", "purged"]
+What = Literal["fetched", "evicted", "lapsed", "purged"]
 _MOST = 20_000
 """Digests; those of which nothing was told for longest are forgotten."""
 _EACH = 8

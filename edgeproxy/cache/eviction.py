@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from edgeproxy.cache.chronicle import Chronicle
+from edgeproxy.cache.chronicle import Chronicle, What
 from edgeproxy.cache.flights import Spawn
+from edgeproxy.cache.retention import Retention
 from edgeproxy.interfaces import Clock, Held, Policy, StoreFull
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
@@ -161,13 +162,15 @@ class Room:
         store: DiskStore,
         catalog: Catalog,
         policy: Policy,
+        retention: Retention,
         clock: Clock,
         spawn: Spawn,
         traffic: Traffic,
         chronicle: Chronicle,
         judging: Executor | None = None,
     ) -> None:
-        """`judging`: the one thread that the policy is asked in."""
+        """`judging`: the one thread that the policy and the retention are asked in."""
+        self._retention = retention
         self._chronicle = chronicle
         self._judging = judging
         self.limits = limits
@@ -215,16 +218,42 @@ class Room:
         chosen, size, unlinked = await in_thread(self._judging, partial(self._parts_of, roots))
         if dry:
             return size
-        freed = await self._store.delete(chosen)
-        await self._catalog.forget_links(unlinked)
-        self._chronicle.note(chosen, "purged", "an operator wanted it gone")
-        return freed
+        return await self._delete(chosen, unlinked, "purged", "an operator wanted it gone")
 
     def _parts_of(self, roots: Collection[Digest]) -> tuple[list[Digest], int, set[Digest]]:
         held = self._held(self._clock.now())
         images = _Images(held)
         chosen = [part for root in set(images.roots()) & set(roots) for part in images.remove(root)]
         return chosen, sum(images.held[part].size for part in chosen), _unlinked(held, chosen)
+
+    async def stays(self, digest: Digest) -> float:
+        """Seconds after it was last asked for until an image goes, however much room there is."""
+        return await in_thread(self._judging, partial(self._retention.ttl, digest))
+
+    async def lapse(self) -> None:
+        """Let go the images whose time is over, however much room there is."""
+        if not self._retention.lets_go:
+            return
+        chosen, unlinked = await in_thread(self._judging, self._lapsed)
+        if chosen:
+            freed = await self._delete(chosen, unlinked, "lapsed", "nobody had asked for it for as long as it stays")
+            self._traffic.lapsed += len(chosen)
+            log.info("let go %d blobs that nobody asked for, %d bytes freed", len(chosen), freed)
+
+    def _lapsed(self) -> tuple[list[Digest], set[Digest]]:
+        now = self._clock.now()
+        held = self._held(now)
+        images = _Images(held)
+        over = self._retention.over(list(map(images.whole, images.roots())), now)
+        chosen = [part for root in over for part in images.remove(root)]
+        return chosen, _unlinked(held, chosen)
+
+    async def _delete(self, chosen: Sequence[Digest], unlinked: Collection[Digest], what: What, why: str) -> int:
+        """Bytes freed."""
+        freed = await self._store.delete(chosen)
+        await self._catalog.forget_links(unlinked)
+        self._chronicle.note(chosen, what, why)
+        return freed
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
@@ -294,10 +323,9 @@ class Room:
         if freed >= excess:
             return freed
         chosen, unlinked = await in_thread(self._judging, partial(self._choose, excess - freed))
-        freed += await self._store.delete(chosen)
-        await self._catalog.forget_links(unlinked)
+        why = f"{excess} bytes were needed, and this was worth least"
+        freed += await self._delete(chosen, unlinked, "evicted", why)
         self._traffic.evictions += len(chosen)
-        self._chronicle.note(chosen, "evicted", f"{excess} bytes were needed, and this was worth least")
         if chosen:
             log.info("evicted %d blobs, %d bytes freed, to make room for %d", len(chosen), freed, excess)
         return freed
@@ -311,9 +339,9 @@ class Room:
         return chosen, _unlinked(held, chosen)
 
     def _held(self, now: float) -> list[Held]:
-        """All blobs; those that wait for their manifest count as pinned."""
+        """All blobs; those that wait for their manifest, and what has to stay by its rule, count as pinned."""
         held: list[Held] = []
         while page := self._catalog.all_held(held[-1].digest if held else ""):
             held.extend(page)
-        kept = self._pushed.kept(now)
+        kept = self._pushed.kept(now) | self._retention.kept(held, now)
         return [replace(blob, pinned=blob.pinned or blob.digest in kept) for blob in held] if kept else held

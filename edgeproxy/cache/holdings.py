@@ -5,15 +5,16 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import inf
 
 from edgeproxy.cache.answers import read
 from edgeproxy.cache.chronicle import Chronicle, Event
 from edgeproxy.cache.eviction import Room
-from edgeproxy.interfaces import Clock
+from edgeproxy.interfaces import Clock, Held
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import ManifestUnknown
-from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
-from edgeproxy.store.catalog import TagRecord, tag_key, tag_record
+from edgeproxy.oci.reference import Pinned, Reference, Tag
+from edgeproxy.store.catalog import TagRecord, tag_key
 from edgeproxy.store.disk import DiskStore
 from edgeproxy.store.rows import Rows
 
@@ -60,6 +61,8 @@ class About:
     checked: float | None
     fresh_for: float | None
     """Seconds until upstream is asked again what the tag names."""
+    stays_for: float | None
+    """Seconds until it goes, however much room there is, unless it is asked for; `None` where it then stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Holdings:
         parts = list(map(Digest, platforms)) or [digest]
         return [Part(part, platforms.get(part, ""), *self._below(part)) for part in parts]
 
-    def about(self, reference: Reference) -> About:
+    async def about(self, reference: Reference) -> About:
         """The image as a whole. Raises `ManifestUnknown`."""
         digest = self._digest(reference)
         held = self._catalog.held(digest)
@@ -128,7 +131,12 @@ class Holdings:
             bool(record and record.pushed),
             record.checked if record else None,
             self._fresh_for(reference) if isinstance(reference, Tag) else None,
+            await self._stays_for(held) if held else None,
         )
+
+    async def _stays_for(self, held: Held) -> float | None:
+        stays = inf if held.pinned else await self._room.stays(held.digest)
+        return None if stays == inf else max(0.0, held.used + stays - self._clock.now())
 
     async def items(self, reference: Reference) -> list[Item]:
         """All that it takes, its own manifest first. Raises `ManifestUnknown`."""
@@ -178,10 +186,7 @@ class Holdings:
         await self._catalog.change(drop)
 
     def _tags(self) -> Iterator[tuple[str, Tag, TagRecord]]:
-        for key, value in self._catalog.scan("tag/"):
-            repository, _, tag = key.removeprefix("tag/").partition(" ")
-            registry, _, path = repository.partition("/")
-            yield f"{repository}:{tag}", Tag(Repository(registry, path), tag), tag_record(value)
+        return ((str(tag), tag, record) for tag, record in self._catalog.all_tags())
 
     def _digest(self, reference: Reference) -> Digest:
         if isinstance(reference, Pinned):

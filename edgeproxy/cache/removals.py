@@ -82,7 +82,7 @@ class Removals:
             stays = rules.of(tag).pushed_for
             return stays is not None and changed + stays <= now
 
-        if rules.let_go and (gone := await self._rows.let_go(is_over)):
+        if rules.have("pushed_for") and (gone := await self._rows.let_go(is_over)):
             log.info("%d tags that were pushed here are let go", gone)
 
     async def _subject(self, pinned: Pinned) -> Digest | None:

@@ -19,6 +19,10 @@ class Rule:
     max_stale: float | None = None
     pushed_for: float | None = None
     """How long a tag that was pushed here stays what it is, whatever upstream has and however little room there is."""
+    kept_for: float | None = None
+    """How long what it names stays after it was last asked for, however little room there is."""
+    unused_for: float | None = None
+    """After how long without being asked for it goes, however much room there is."""
 
 
 class Rules:
@@ -29,10 +33,9 @@ class Rules:
         self._otherwise = Rule("*")
         self._known: dict[Tag, Rule] = {}
 
-    @property
-    def let_go(self) -> bool:
-        """Whether anything that was pushed is ever let go."""
-        return any(rule.pushed_for is not None for _, rule in self._rules)
+    def have(self, term: str) -> bool:
+        """Whether any rule says this: a field of `Rule`."""
+        return any(getattr(rule, term) is not None for _, rule in self._rules)
 
     def of(self, tag: Tag) -> Rule:
         try:

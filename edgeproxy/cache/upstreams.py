@@ -16,10 +16,17 @@ class Upstreams:
     """Which upstreams serve a registry, in the order to ask them."""
 
     def __init__(
-        self, ranking: Ranking, clock: Clock, offline: bool, spares: Callable[[str], bool] = lambda registry: True
+        self,
+        ranking: Ranking,
+        clock: Clock,
+        offline: bool,
+        spares: Callable[[str], bool] = lambda registry: True,
+        answers: Callable[[str], bool] = lambda registry: True,
     ) -> None:
-        """`clock` tells when an answer is late; `spares` whether a registry grants requests that nobody waits for."""
+        """`clock` tells when an answer is late; `spares` whether a registry grants requests that nobody waits for,
+        `answers` whether it has answered lately."""
         self._spares = spares
+        self._answers = answers
         self.ranking = ranking
         self.clock = clock
         self._offline = offline
@@ -34,6 +41,10 @@ class Upstreams:
     def may_be_bothered(self, repository: Repository) -> bool:
         """Whether it may be asked for what no client waits for."""
         return not self._offline and self._spares(repository.registry)
+
+    def answer(self, repository: Repository) -> bool:
+        """Whether they would, for all that is known: what goes could be had again."""
+        return not self._offline and self._answers(repository.registry)
 
     async def first(
         self,

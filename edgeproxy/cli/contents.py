@@ -88,6 +88,8 @@ def _about(image: Document, now: float) -> Iterator[str]:
         yield f"upstream was asked {lasting(max(1, now - image['checked']))} ago what the tag names; {fresh}"
     if image["pinned"]:
         yield "kept, whatever needs the room"
+    if image["stays_for"] is not None:
+        yield f"goes in {lasting(max(1, image['stays_for']))} unless it is asked for, however much room there is"
     if image["chances"]:
         told = (f"{percent(each['chance'], 1)} within {lasting(each['within'])}" for each in image["chances"])
         yield f"asked for again: {', '.join(told)}"

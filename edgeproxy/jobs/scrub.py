@@ -11,7 +11,7 @@ from edgeproxy.interfaces import Kind, Urgency
 from edgeproxy.metrics import Traffic
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.errors import Refusal
-from edgeproxy.oci.reference import Pinned, Repository
+from edgeproxy.oci.reference import Pinned
 from edgeproxy.store.disk import DiskStore
 
 log = logging.getLogger(__name__)
@@ -92,14 +92,12 @@ class Scrub:
             found.again.append(digest)
 
     async def _fetched(self, digest: Digest) -> bool:
-        for key, _ in self._catalog.scan(f"link/{digest}/"):
-            _, _, kind, registry, path = key.split("/", 4)
-            pinned = Pinned(Repository(registry, path), digest)
+        for kind, repository in self._catalog.shown(digest):
             try:
-                await self._bring("blobs" if kind == "blobs" else "manifests", pinned, Urgency.PREFETCH)
+                await self._bring(kind, Pinned(repository, digest), Urgency.PREFETCH)
                 return True
             except Refusal as refusal:
-                log.warning("%s/%s cannot give %s again: %s", registry, path, digest, refusal.message)
+                log.warning("%s cannot give %s again: %s", repository, digest, refusal.message)
         return False
 
 

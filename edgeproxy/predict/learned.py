@@ -25,6 +25,7 @@ from edgeproxy.predict.foresight import Foresight
 from edgeproxy.predict.freshness import BUDGET, Freshness
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
+from edgeproxy.predict.retention import Retention
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
 from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.table import ORIGIN, Slots
@@ -84,11 +85,13 @@ class LearnedPolicy:
         limit: int = 400_000,
         stale: float = BUDGET,
         waste: float = WASTE,
+        late: float = 0.0,
     ) -> None:
         """For a cache of `budget` bytes, where a request upstream costs as much as `request` bytes of its answer do.
 
         `stale`: the share of answers that may be, of those to requests that name a tag.
         `waste`: the share of incoming bytes that may be brought ahead in vain; 0 is to bring nothing.
+        `late`: the share of requests for manifests that may come after those were let go; 0 is to let nothing go.
 
         Without a model the shadows alone decide, and before anything was observed `fixed` does.
         """
@@ -96,6 +99,7 @@ class LearnedPolicy:
         self._request = request
         self.ledger = Ledger(limit)
         self.freshness = Freshness(stale)
+        self.retention = Retention(late)
         self.calibration = Calibration(self.ledger)
         self.foresight = Foresight(self.ledger, waste)
         self._council = Council({"lru": Lru, "s3fifo": S3Fifo, "gdsf": Gdsf}, budget)
@@ -125,6 +129,7 @@ class LearnedPolicy:
     def observe(self, happening: Happening) -> None:
         self._until = happening.time
         self.freshness.observe(happening)
+        self.retention.observe(happening)
         slot = self.ledger.observe(happening)
         self.foresight.observe(happening, slot)
         if self._verdicts is not None:

@@ -21,6 +21,8 @@ _TELLING = 256 * 1024
 """Bytes of a body from which on its pace says something."""
 _BUSY, _OFTEN, _SELDOM = 60.0, 2.0, 60.0
 """Seconds after which a registry that nobody asks counts as idle, and between two probes while it is not, and is."""
+_LATELY = 3600.0
+"""Seconds for which an answer says that there would be another one."""
 _STRETCH = 1.0
 """Seconds of a body after which its pace is taken down, while it goes on."""
 
@@ -163,6 +165,11 @@ class MeasuredRanking:
         """Whether one of its upstreams grants requests beyond those that are kept for clients."""
         now = self._clock.now()
         return any(each.allowance.may_ask(Urgency.PREFETCH, now) for each in self._by_registry[registry])
+
+    def answers(self, registry: str) -> bool:
+        """Whether one of its upstreams answered what it was asked last, and lately."""
+        now, upstreams = self._clock.now(), self._by_registry.get(registry, ())
+        return any(each.estimate.failures == 0 and 0 <= now - each.heard < _LATELY for each in upstreams)
 
     def figures(self, of: Callable[[Measured], float | None]) -> list[tuple[tuple[str, str], float | None]]:
         """A number of every upstream, for metrics."""

@@ -138,6 +138,18 @@ class Catalog:
         rows = self._rows.scan("blob/", f"blob/{after}" if after else "", limit)
         return [held_of(Digest(key.removeprefix("blob/")), value) for key, value in rows]
 
+    def all_tags(self) -> Iterator[tuple[Tag, TagRecord]]:
+        """Those of all repositories, in order."""
+        for key, value in self.scan("tag/"):
+            name, _, tag = key.removeprefix("tag/").partition(" ")
+            yield Tag(Repository(*name.split("/", 1)), tag), tag_record(value)
+
+    def shown(self, digest: Digest) -> Iterator[tuple[Kind, Repository]]:
+        """The repositories that show it, each with the kind that it is shown as."""
+        for key, _ in self.scan(f"link/{digest}/"):
+            _, _, kind, name = key.split("/", 3)
+            yield "blobs" if kind == "blobs" else "manifests", Repository(*name.split("/", 1))
+
     def referrers(self, pinned: Pinned) -> tuple[float, bytes] | None:
         """When upstream was asked, and the index it answered."""
         value = self._rows.get(f"referrers/{pinned.digest}/{pinned.repository}")

@@ -77,8 +77,7 @@ class Pushed:
 
     def showing(self, blob: Digest) -> list[Repository]:
         """The repositories that show it."""
-        prefix = f"link/{blob}/blobs/"
-        return [Repository(*key.removeprefix(prefix).split("/", 1)) for key, _ in self._catalog.scan(prefix)]
+        return [repository for kind, repository in self._catalog.shown(blob) if kind == "blobs"]
 
     def media_type(self, manifest: Pinned) -> str:
         """Empty where its repository does not show it."""

@@ -24,6 +24,7 @@ from edgeproxy.cache.listings import Listings
 from edgeproxy.cache.manifests import Manifests
 from edgeproxy.cache.overflow import Overflow
 from edgeproxy.cache.removals import Removals
+from edgeproxy.cache.retention import Retention
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.cache.tags import Tags
 from edgeproxy.cache.uploads import UploadLimits, Uploads
@@ -65,6 +66,8 @@ class Setting(NamedTuple):
     mirrored: bool = False
     """Whether docker.io has a second upstream, `core.second`."""
     judging: Executor | None = None
+    learned: Callable[[Reference], float] | None = None
+    """How long what is asked for stays."""
 
 
 PLAIN = Setting()
@@ -83,9 +86,12 @@ class Core:
         limits = Limits(setting.budget, setting.reserve)
         self.flights = Flights(spawn, patience)
         self.chronicle = Chronicle(clock)
+        rules = Rules(setting.rules)
+        self.retention = Retention(self.catalog, rules, setting.learned, lambda repository: not setting.offline)
         self.room = Room(
-            limits, store, self.catalog, policy, clock, spawn, self.traffic, self.chronicle, setting.judging
-        )
+            limits, store, self.catalog, policy, self.retention, clock, spawn, self.traffic, self.chronicle,
+            setting.judging,
+        )  # fmt: skip
         hub = [self._measured("first", self.first), self._measured("second", self.second)]
         by_registry = {"docker.io": hub[: 1 + setting.mirrored], "ghcr.io": [self._measured("other", self.other)]}
         self.ranking = MeasuredRanking(by_registry, clock, self.traffic)
@@ -95,7 +101,7 @@ class Core:
         self.budget = Budget(setting.link, {}, clock, self.traffic)
         self.fetch = Fetch(upstreams, store, self.catalog, self.room, clock, self.traffic, self.budget, self.chronicle)
         self.overflow = Overflow(upstreams, self.traffic, self.budget)
-        rules, flights, fetch = Rules(setting.rules), self.flights, self.fetch
+        flights, fetch = self.flights, self.fetch
         self.tags = Tags(self.catalog, upstreams, rules, policy, clock, spawn, patience, flights, fetch)
         absent = Absent(clock)
         self.library = Library(store, self.catalog, flights, fetch, self.tags, upstreams, self.accesses, absent)

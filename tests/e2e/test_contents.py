@@ -19,6 +19,7 @@ DOCKER, INDEX, ZSTD = (f"registry.test/team/{name}:1.0" for name in ("docker", "
 @pytest.fixture
 async def proxy(tmp_path: Path, registry: DockerRegistry, gallery: Gallery) -> AsyncIterator[Edgeproxy]:
     more = '[auth]\n[[access]]\nallow = "pusher"\nto = ["*"]\n[[access]]\nallow = "puller"\nto = ["*"]\n'
+    more += '[[rule]]\nmatch = "*/zstd:*"\nunused_for = "30d"\n'
     async with Edgeproxy(tmp_path / "proxy", {"registry.test": registry.url}, more=more) as proxy:
         code, said, _ = await edgeproxy(proxy, "prefetch", DOCKER, ZSTD, "--wait")
         assert code == 0, said
@@ -45,6 +46,9 @@ async def test_images_are_listed_and_looked_into(proxy: Edgeproxy, gallery: Gall
     assert re.search(
         r"^upstream was asked [\d.]+ s ago what the tag names; fresh for [\d.]+ (min|h)$", said, re.MULTILINE
     )
+    assert "however much room" not in said
+    _, said, _ = await edgeproxy(proxy, "inspect", ZSTD)
+    assert "goes in 30 d unless it is asked for, however much room there is" in said
     code, _, told = await edgeproxy(proxy, "inspect", DOCKER.replace("docker", "dokcer"))
     assert (code, f"did you mean {DOCKER}?" in told) == (1, True)
 

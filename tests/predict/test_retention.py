@@ -1,0 +1,115 @@
+"""How long what is asked for stays after that: by what was asked for again, and after how long."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeproxy.interfaces import Access
+from edgeproxy.oci.digest import Digest
+from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
+from edgeproxy.predict.retention import EDGES, SHORTEST, Retention
+
+REPOSITORY = Repository("docker.io", "shop/app")
+NOW = 1_700_000_000.0
+HOUR, DAY = 3600.0, 86400.0
+
+
+def tag(name: str) -> Tag:
+    return Tag(REPOSITORY, name)
+
+
+def asked(reference: Reference, when: float, *, shown: bool = True) -> Access:
+    digest = Digest.of(b"a") if shown else None
+    return Access(NOW + when, 0, "HEAD", "manifests", reference, digest, 100, "hit", 0, 0.0)
+
+
+def told(retention: Retention, name: str = "1.0.0", *, days: int, every: float = HOUR) -> Retention:
+    """One tag is asked for now and then."""
+    for step in range(int(days * DAY / every)):
+        retention.observe(asked(tag(name), step * every))
+    return retention
+
+
+def test_without_a_budget_nothing_goes() -> None:
+    assert told(Retention(0.0), days=60).ttl(tag("1.0.0")) == inf
+
+
+def test_what_is_asked_for_often_goes_when_that_is_over() -> None:
+    assert told(Retention(0.01), days=60).ttl(tag("1.0.0")) == SHORTEST
+
+
+def test_a_few_requests_say_nothing() -> None:
+    assert told(Retention(0.01), days=20).ttl(tag("1.0.0")) == inf
+    assert told(Retention(0.01), days=60, every=6 * HOUR).ttl(tag("1.0.0")) == inf
+
+
+def test_what_was_not_watched_for_long_enough_stays() -> None:
+    assert told(Retention(0.01), days=8, every=HOUR / 4).ttl(tag("1.0.0")) == inf
+    assert told(Retention(0.01), days=10, every=HOUR / 4).ttl(tag("1.0.0")) == SHORTEST
+
+
+def test_a_class_by_itself() -> None:
+    retention = told(Retention(0.01), days=60)
+    assert retention.ttl(tag("1.0")) == inf
+    assert retention.ttl(tag("latest")) == inf
+    assert retention.ttl(Pinned(REPOSITORY, Digest.of(b"a"))) == inf
+
+
+def test_what_a_newer_release_follows_is_a_class_of_its_own() -> None:
+    retention = told(Retention(0.01), "1.0.9", days=60)
+    assert retention.ttl(tag("1.0.9")) == SHORTEST
+    retention.observe(asked(tag("1.0.8"), 60 * DAY))
+    assert retention.ttl(tag("1.0.9")) == SHORTEST, "what comes later is not newer for that"
+    retention.observe(asked(tag("1.0.10"), 60 * DAY))
+    assert retention.ttl(tag("1.0.9")) == inf
+    assert retention.ttl(tag("1.0.10")) == SHORTEST
+
+
+def test_of_hashes_the_one_met_last_is_the_newest() -> None:
+    retention = told(Retention(0.01), "fffffff0", days=60)
+    retention.observe(asked(tag("00000001"), 60 * DAY))
+    assert retention.ttl(tag("fffffff0")) == inf
+    assert retention.ttl(tag("00000001")) == SHORTEST
+
+
+def test_what_was_away_for_longer_stays_twice_as_long() -> None:
+    retention = told(Retention(0.01), days=90)
+    for week in range(13):
+        retention.observe(asked(tag("2.0.0"), week * 7 * DAY))
+    assert retention.ttl(tag("2.0.0")) == 14 * DAY
+
+
+def test_the_share_that_comes_too_late_is_what_it_may_be() -> None:
+    """Of a hundred tags, two are asked for every ten days and the others every hour."""
+    retention = Retention(0.001)
+    happenings = [(when, f"{place}.0.0") for place in range(98) for when in range(60 * 24)]
+    happenings += [(10 * 24 * each, f"10{place}.0.0") for place in range(200) for each in range(6)]
+    for when, name in sorted(happenings):
+        retention.observe(asked(tag(name), when * HOUR))
+    short = retention.ttl(tag("5.0.0"))
+    assert 10 * DAY <= short <= 15 * DAY, "a thousand of 142 thousand are more than may be late"
+    assert 0.0 < retention.late < 0.01
+
+
+def test_what_was_not_shown_does_not_count() -> None:
+    retention = Retention(0.01)
+    for step in range(60 * 24):
+        retention.observe(asked(tag("1.0.0"), step * HOUR, shown=False))
+    assert retention.ttl(tag("1.0.0")) == inf
+
+
+@given(st.lists(st.tuples(st.floats(-DAY, 40 * DAY), st.sampled_from(["1.0", "1.1", "latest", "0f0f0f0f"]))))
+def test_clocks_that_are_set_back(steps: list[tuple[float, str]]) -> None:
+    retention, when = Retention(0.5), 0.0
+    for step, name in steps:
+        when += step
+        retention.observe(asked(tag(name), when))
+        assert retention.ttl(tag(name)) >= SHORTEST
+    assert 0.0 <= retention.late <= 1.0
+
+
+def test_what_is_counted_together_is_told_apart_well_enough() -> None:
+    assert EDGES[0] == HOUR
+    assert EDGES[-1] == pytest.approx(341 * DAY, rel=0.01)
