@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.cache.holdings import Holdings
 from edgeproxy.cache.rules import Rule
+from edgeproxy.cache.upstreams import Upstreams
 from edgeproxy.interfaces import StoreFull
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
@@ -102,13 +104,25 @@ async def test_what_no_tag_names_any_more_goes_by_its_repository(tmp_path: Path)
         assert here(core, LAYER) == [False]
 
 
-async def test_what_is_pinned_stays(tmp_path: Path) -> None:
-    async with running(tmp_path, Setting(rules=[Rule("*", unused_for=DAY)])) as core:
-        digest = await pull(core)
+async def test_what_is_pinned_stays_and_what_nobody_shows(tmp_path: Path) -> None:
+    async with running(tmp_path, Setting(rules=[Rule("*", unused_for=2 * DAY)])) as core:
+        digest, orphan = await pull(core), await bring(core, 1)
+        holdings = Holdings(core.store, core.room, core.clock, core.chronicle, lambda tag: None)
+        core.clock.advance(DAY)
+        assert (await holdings.about(Tag(HERE, "1.0"))).stays_for == DAY
         await core.catalog.pin(digest, True)
+        assert (await holdings.about(Tag(HERE, "1.0"))).stays_for is None
         core.clock.advance(2 * DAY)
         await core.room.lapse()
         assert here(core, LAYER) == [True]
+        assert core.catalog.held(orphan) is not None
+
+
+async def test_offline_nothing_could_be_had_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as core:
+        for offline in (True, False):
+            upstreams = Upstreams(core.ranking, core.clock, offline, answers=lambda registry: registry == "docker.io")
+            assert [upstreams.answer(each) for each in (HERE, THERE)] == [not offline, False]
 
 
 async def test_what_was_learned_counts_between_the_bounds(tmp_path: Path) -> None:
@@ -116,6 +130,8 @@ async def test_what_was_learned_counts_between_the_bounds(tmp_path: Path) -> Non
     async with running(tmp_path, Setting(rules=rules, learned=lambda reference: 10 * DAY)) as core:
         for name, layer in [("least", b"1" * KB), ("most", b"2" * KB), ("free", b"3" * KB)]:
             await pull(core, name, (layer,))
+        stays = [await core.room.stays(core.first.names[Tag(HERE, name)]) for name in ("least", "most", "free")]
+        assert stays == [20 * DAY, 2 * DAY, 10 * DAY]
         held = []
         for days in (2, 8, 10):
             core.clock.advance(days * DAY)

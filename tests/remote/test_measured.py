@@ -218,3 +218,20 @@ def test_trust_is_earned_and_lost() -> None:
     assert not site.ranking.trusts(near)
     assert site.traffic.lies == {("a.test", "near"): 1}
     assert site.order() == ["far", "near"]
+
+
+async def test_a_registry_answers_while_one_of_its_upstreams_did_lately() -> None:
+    site = Site()
+    assert not site.ranking.answers("a.test"), "nobody has been asked"
+    assert not site.ranking.answers("elsewhere.test")
+    await site.asks("near", 0.1)
+    await site.asks("far", 0.1, Unavailable("down"))
+    assert site.ranking.answers("a.test")
+    await site.asks("near", 0.1, Unavailable("down"))
+    assert not site.ranking.answers("a.test")
+    await site.asks("far", 0.1)
+    assert site.ranking.answers("a.test")
+    site.clock.advance(3599.0)
+    assert site.ranking.answers("a.test")
+    site.clock.advance(1.0)
+    assert not site.ranking.answers("a.test")
