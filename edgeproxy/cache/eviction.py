@@ -26,7 +26,7 @@ from edgeproxy.store.pushed import Pushed
 from edgeproxy.store.threads import in_thread
 
 log = logging.getLogger(__name__)
-_HIGH, _LOW = 0.98, 0.96
+HIGH, LOW = 0.99, 0.97
 """Shares of the budget: above the first something leaves, and then until the second."""
 _COUNTED = 30.0
 """Seconds for which the count of what has to stay is good enough for those who ask how much more fits."""
@@ -206,7 +206,7 @@ class Room:
     @property
     def begins_at(self) -> int:
         """Bytes of blobs beyond which something leaves."""
-        return int(self.limits.budget * _HIGH)
+        return int(self.limits.budget * HIGH)
 
     def next_to_leave(self, count: int) -> list[Held]:
         """For the policy's thread: with many blobs it takes its time."""
@@ -257,7 +257,7 @@ class Room:
 
     def expect(self, size: int) -> None:
         """A download of `size` bytes begins: make room behind it, so that it need not wait at its end."""
-        if size <= self.limits.budget and self._excess(size, _HIGH) > 0:
+        if size <= self.limits.budget and self._excess(size, HIGH) > 0:
             self._spawn(self._behind(size), "make room")
 
     @asynccontextmanager
@@ -269,7 +269,7 @@ class Room:
         self._promised += size
         try:
             while (excess := self._excess(0, 1.0)) > 0:
-                if size > self.limits.budget or not await self._evict(max(excess, self._excess(0, _LOW))):
+                if size > self.limits.budget or not await self._evict(max(excess, self._excess(0, LOW))):
                     raise StoreFull(f"no room for {size} bytes within {self.limits.budget}")
             yield
         finally:
@@ -282,7 +282,7 @@ class Room:
 
     async def free_disk(self, size: int) -> None:
         """The disk refused `size` bytes: free at least as many. Raises `StoreFull` where nothing may go."""
-        if not await self._evict(max(size, self._excess(0, _LOW))):
+        if not await self._evict(max(size, self._excess(0, LOW))):
             raise StoreFull("the disk is full, and nothing here may be evicted")
 
     async def tidy(self) -> None:
@@ -295,8 +295,8 @@ class Room:
         await self._store.drop_idle_partials(max(0, self._excess(0, 1.0)))
 
     async def _behind(self, size: int) -> None:
-        if self._excess(size, _HIGH) > 0:
-            await self._evict(self._excess(size, _LOW))
+        if self._excess(size, HIGH) > 0:
+            await self._evict(self._excess(size, LOW))
 
     def _excess(self, expected: int, mark: float) -> int:
         free, _ = self._store.free()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from edgeproxy.cache.eviction import to_evict_singly
+from edgeproxy.cache.eviction import HIGH, LOW, to_evict_singly
 from edgeproxy.foreseen import Wish
 from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
@@ -20,8 +20,6 @@ from edgeproxy.replay.registry import Published
 from edgeproxy.replay.requests import Request, Trace
 from edgeproxy.replay.tally import Missed, Tally
 
-_LOW = 0.97
-"""Share of the budget that is kept when something has to leave; many leave at once, as in the daemon."""
 _TICK = 15.0
 """Seconds between two rounds of looks at upstream."""
 _LOOKS = 120.0
@@ -60,9 +58,9 @@ class Learned:
         if size <= self._budget and digest not in self._held:
             self._held[digest] = Held(digest, size, now, now)
             self._total += size
-        if self._total > self._budget:
+        if self._total > self._budget * HIGH:
             judged = partial(self._policy.worths, now=now)
-            for each in to_evict_singly(list(self._held.values()), self._total - int(self._budget * _LOW), judged):
+            for each in to_evict_singly(list(self._held.values()), self._total - int(self._budget * LOW), judged):
                 self._total -= self._held.pop(each).size
 
     def _ask(self, access: Access, request: Request) -> None:
