@@ -179,7 +179,7 @@ class LearnedPolicy:
         for place in np.flatnonzero(slots < 0).tolist():
             slots[place] = self.ledger.adopt(held[place])
         if self._council.governs == MODEL and self._verdicts is not None:
-            worth = self._verdicts.worths(slots, now)
+            worth = self._verdicts.worths(slots, now, self._until)
         else:
             holds = self._council.governing(lambda: _by_use(held), now).holds
             since = np.maximum(0.0, now + ORIGIN - self.ledger.objects.get("last", slots))
@@ -212,7 +212,7 @@ class LearnedPolicy:
         governs = self.standing().governs
         if self._verdicts is None:
             return Explanation(0.0, {}, [], governs, self._clients(slots))
-        worth = float(self._verdicts.worths(slots, now)[0])
+        worth = float(self._verdicts.worths(slots, now, self._until)[0])
         chances, weights = self._verdicts.model.explain(rows(self.ledger, slots, now)[0])
         values = rows(self.ledger, slots, now)[0]
         found = [Contribution(name, float(values[place]), float(weights[place])) for place, name in enumerate(NAMES)]

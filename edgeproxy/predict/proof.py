@@ -2,14 +2,17 @@
 
 from collections import deque
 from collections.abc import Iterable
+from math import sqrt
 
 _HOUR, _HOURS = 3600.0, 24
 _FEWEST = 500
 """Requests in a day that say something about it."""
+_SURE = 2.5
+"""Standard errors of the hours' differences, by which a day was worse for more than chance."""
 
 
 class Proof:
-    """By the time of requests. A model that misses more than the best of the others over a whole day is suspended,
+    """By the time of requests. A model that misses more than another over a whole day, and not by chance, is suspended,
     until it, or one in its place, misses less than each of them over a whole day after that."""
 
     def __init__(self, model: str, others: Iterable[str]) -> None:
@@ -50,11 +53,10 @@ class Proof:
             self._judge(now)
 
     def _judge(self, now: float) -> None:
-        own, *others = (sum(missed[name] for _, missed, _ in self._hours) for name in self._names)
-        best = min(others)
+        worse = [[missed[self._model] - missed[name] for _, missed, _ in self._hours] for name in self._names[1:]]
         if self.suspended:
-            self.suspended = own >= best
-        elif own > best:
+            self.suspended = any(sum(hours) >= 0 for hours in worse)
+        elif any(sum(hours) > _SURE * sqrt(sum(hour * hour for hour in hours)) for hours in worse):
             self.suspended, self.suspended_at = True, now
             self.restart()
             self._begun = now

@@ -1,5 +1,7 @@
 """How much each known object is worth keeping: looked up, and worked out again for many at once."""
 
+from math import inf
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +43,12 @@ class Verdicts:
         self.model = model
         self._judged[:] = 0
 
-    def worths(self, slots: Slots, now: float) -> Numbers:
-        """For each slot, what its verdict makes it worth per byte; where verdicts are old and low, they are renewed."""
+    def worths(self, slots: Slots, now: float, until: float = inf) -> Numbers:
+        """For each slot, what its verdict makes it worth per byte; where verdicts are old and low, they are renewed.
+
+        `until`: when the last happening was that is known of, where that is before now: what happened since makes a
+        verdict old when it gets known.
+        """
         if not len(slots):
             return np.zeros(0)
         self._grow()
@@ -50,12 +56,12 @@ class Verdicts:
         size = np.maximum(1.0, self._ledger.objects.get("size", slots))
         patience = np.where(size * 16 < self._request, _SMALL_STALE, _ALL_STALE)
         judged = self._judged[slots]
-        self._judge(slots[(judged <= last) | (judged < now + ORIGIN - patience)], now)
+        self._judge(slots[(judged <= last) | (judged < now + ORIGIN - patience)], now, until)
         weight = 1.0 + self._request / size
         worth: Numbers = self._chance[slots] * weight
         low = np.argpartition(worth, _REFRESHED)[:_REFRESHED] if len(slots) > _REFRESHED else np.arange(len(slots))
         low = low[self._judged[slots[low]] < now + ORIGIN - _STALE]
-        self._judge(slots[low], now)
+        self._judge(slots[low], now, until)
         worth[low] = self._chance[slots[low]] * weight[low]
         return worth
 
@@ -63,11 +69,11 @@ class Verdicts:
         """The verdicts themselves, worked out now."""
         return hit_density(self.model.chances(rows(self._ledger, slots, now)), self.model.horizons)
 
-    def _judge(self, slots: Slots, now: float) -> None:
+    def _judge(self, slots: Slots, now: float, until: float) -> None:
         for at in range(0, len(slots), _CHUNK):
             some = slots[at : at + _CHUNK]
             self._chance[some] = self.index(some, now)
-        self._judged[slots] = stamp(now)
+        self._judged[slots] = stamp(min(now, until))
         self.spent += len(slots)
 
     def _grow(self) -> None:

@@ -77,6 +77,15 @@ def test_a_bad_hour_is_no_bad_day() -> None:
     assert not any(bench.run(2 * DAY))
 
 
+def test_a_day_that_one_hour_made_worse_is_no_bad_day() -> None:
+    bench = Bench(0.5)
+    bench.run(DAY)
+    bench.model.share = 0.0
+    bench.run(HOUR)
+    bench.model.share = 0.5
+    assert not any(bench.run(2 * DAY))
+
+
 def test_it_does_not_govern_before_a_good_day() -> None:
     bench = Bench(0.3)
     bench.run(DAY + 2 * MINUTE)
