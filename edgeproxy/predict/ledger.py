@@ -6,9 +6,11 @@ A burst is a run of requests for one thing with no more than ten minutes between
 
 import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import exp2
 from typing import Any
+
+import numpy as np
 
 from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
@@ -16,7 +18,7 @@ from edgeproxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_
 from edgeproxy.oci.reference import Tag
 from edgeproxy.oci.releases import shape_of
 from edgeproxy.predict.parts import Parts
-from edgeproxy.predict.table import Table, stamp
+from edgeproxy.predict.table import Keys, Table, stamp
 
 SLOWEST = 4 * 86400.0
 """Half-life of the slowest counters, in seconds; each quicker one has an eighth of it."""
@@ -36,6 +38,8 @@ _LINES = {
     "former": "Q",
 }  # fmt: skip
 _MENTIONS = ("mentioned", "mention", "often", "named")
+_ALGORITHM, _KEYED, _SHORTEST = len("sha256:"), 22, 71
+"""Letters of a digest: before its digits, with those that make its key, and in all, of any at least."""
 _NONE = frozenset[int]()
 _TAGS = {"line": "i", "shown": "i"}
 """By a tag's hash: its line, and the slot of the manifest that it showed last, or -1."""
@@ -43,7 +47,18 @@ _TAGS = {"line": "i", "shown": "i"}
 
 def key_of(digest: Digest) -> int:
     """Sixty bits of it: enough to tell apart what one site sees."""
-    return int(digest[7:22], 16)  # after the algorithm, whose name has six letters
+    return int(digest[_ALGORITHM:_KEYED], 16)
+
+
+def keys_of(digests: Sequence[Digest]) -> Keys:
+    """The same of each, worked out at once."""
+    text = "".join(digests)
+    if len(text) != _SHORTEST * len(digests):
+        text = "".join([digest[:_SHORTEST] for digest in digests])
+    letters = np.frombuffer(text.encode(), np.uint8).reshape(-1, _SHORTEST)[:, _ALGORITHM - 1 : _KEYED]
+    numbers = (letters & 15) + 9 * (letters >> 6)  # as ASCII has 0 to 9, and a to f
+    numbers[:, 0] = 0
+    return (numbers[:, ::2] << 4 | numbers[:, 1::2]).view(">i8").ravel().astype(np.int64)
 
 
 class Ledger:
