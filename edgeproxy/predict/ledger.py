@@ -160,7 +160,7 @@ class Ledger:
         """How much the client asks for what nobody wanted for a day, and how many repositories it visits an hour."""
         client = access.client & (_CLIENTS - 1)
         columns = self._clients
-        place = hash_of(access.reference.repository.path)
+        place = hash(access.reference.repository.path)
         moves = columns["moves"][client] * exp2(-max(0, now - columns["last"][client]) / 3600.0)
         if place != columns["place"][client]:
             columns["place"][client] = place
@@ -220,12 +220,15 @@ class Ledger:
     def _mention(self, slots: Iterable[int], now: int) -> None:
         columns = self.objects.columns
         mentioned, mention, often, named = (columns[name] for name in _MENTIONS)
+        before, slow, middle = 0, 1.0, 1.0
         for slot in slots:
             since = now - mentioned[slot]
             if since > 0:
-                slow = exp2(-since / SLOWEST)
+                if since != before:  # what one image names was mostly mentioned at once
+                    before, slow = since, exp2(-since / SLOWEST)
+                    middle = slow**8
                 often[slot] = often[slot] * slow + 1.0
-                named[slot] = named[slot] * slow**8 + 1.0
+                named[slot] = named[slot] * middle + 1.0
                 if since > BURST:
                     columns["quiet"][slot] = min(now - mention[slot], 1e9)
                     mention[slot] = now
