@@ -14,6 +14,8 @@ LEAVES = 32
 """Of a tree, at most: the bits of a word."""
 HEAVIEST = 1e6
 """What a leaf may add at most, in log-odds."""
+_BIAS = 127
+"""What the exponent of a number of 32 bits is more than its binary logarithm."""
 _CHUNK = 256
 """Rows at a time: what they need stays in the processor's cache."""
 Sums = NDArray[np.float64]
@@ -80,7 +82,7 @@ class Forest:
             thresholds.append(found)
             self._tables.append(table)
         self._thresholds = _padded(thresholds)
-        self._offsets = np.arange(count) * LEAVES
+        self._offsets = np.arange(count) * LEAVES - _BIAS
 
     def sums(self, rows: NDArray[np.float32]) -> Sums:
         """For each row and output, the sum of the leaves reached."""
@@ -93,8 +95,7 @@ class Forest:
         for table, ranks in zip(self._tables, self._ranks(rows), strict=True):
             left &= table.take(ranks, axis=0)
         lowest = (left & (~left + np.uint32(1))).astype(np.float32)
-        leaves = (lowest.view(np.int32) >> 23) - 127
-        reached = self._values.take(leaves + self._offsets)
+        reached = self._values.take((lowest.view(np.int32) >> 23) + self._offsets)
         spans = zip(self._starts[:-1], self._starts[1:], strict=True)
         return np.stack([reached[:, start:stop].sum(axis=1) for start, stop in spans], axis=1)
 

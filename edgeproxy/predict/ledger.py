@@ -40,6 +40,8 @@ _LINES = {
 _MENTIONS = ("mentioned", "mention", "often", "named")
 _ALGORITHM, _KEYED, _SHORTEST = len("sha256:"), 22, 71
 """Letters of a digest: before its digits, with those that make its key, and in all, of any at least."""
+_CHUNK = 1024
+"""Keys that are worked out at once: text of more is so large that its room comes anew from the system each time."""
 _NONE = frozenset[int]()
 _TAGS = {"line": "i", "shown": "i"}
 """By a tag's hash: its line, and the slot of the manifest that it showed last, or -1."""
@@ -51,14 +53,20 @@ def key_of(digest: Digest) -> int:
 
 
 def keys_of(digests: Sequence[Digest]) -> Keys:
-    """The same of each, worked out at once."""
+    """The same of each, worked out for many at once."""
+    some = [_keys_of(digests[at : at + _CHUNK]) for at in range(0, len(digests), _CHUNK)]
+    return np.concatenate([np.zeros(0, np.int64), *some])
+
+
+def _keys_of(digests: Sequence[Digest]) -> Keys:
     text = "".join(digests)
     if len(text) != _SHORTEST * len(digests):
         text = "".join([digest[:_SHORTEST] for digest in digests])
-    letters = np.frombuffer(text.encode(), np.uint8).reshape(-1, _SHORTEST)[:, _ALGORITHM - 1 : _KEYED]
+    whole = np.frombuffer(text.encode(), np.uint8).reshape(-1, _SHORTEST)
+    letters = whole[:, _ALGORITHM - 1 : _KEYED].ravel()
     numbers = (letters & 15) + 9 * (letters >> 6)  # as ASCII has 0 to 9, and a to f
-    numbers[:, 0] = 0
-    return (numbers[:, ::2] << 4 | numbers[:, 1::2]).view(">i8").ravel().astype(np.int64)
+    numbers[:: _KEYED - _ALGORITHM + 1] = 0
+    return (numbers[::2] << 4 | numbers[1::2]).view(">i8").astype(np.int64)
 
 
 class Ledger:
