@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -97,10 +97,10 @@ def staying(held: Sequence[Held]) -> int:
 
 def _unprotected(held: Sequence[Held]) -> Sequence[Held]:
     """What may leave by itself: the graph is looked at only where something is pinned."""
-    pinned = [blob for blob in held if blob.pinned]
+    pinned = [blob.digest for blob in held if blob.pinned]
     if not pinned:
         return held
-    protected = _Images(held).protected
+    protected = _closure({blob.digest: blob for blob in held}, pinned)
     return [blob for blob in held if blob.digest not in protected]
 
 
@@ -109,21 +109,21 @@ class _Images:
 
     def __init__(self, held: Sequence[Held]) -> None:
         self.held = {blob.digest: blob for blob in held}
-        self._needed_by = Counter(need for blob in held for need in set(blob.needs) if need in self.held)
-        self.protected = {part for blob in held if blob.pinned for part in self._closure(blob.digest)}
+        self._needed_by = Counter(need for blob in held if blob.needs for need in set(blob.needs) & self.held.keys())
+        self._protected = _closure(self.held, [blob.digest for blob in held if blob.pinned])
 
     def staying(self) -> int:
-        return sum(self.held[digest].size for digest in self.protected)
+        return sum(self.held[digest].size for digest in self._protected)
 
     def roots(self) -> Iterator[Digest]:
-        return (digest for digest in self.held if not self._needed_by[digest] and digest not in self.protected)
+        return (digest for digest in self.held if not self._needed_by[digest] and digest not in self._protected)
 
     def whole(self, root: Digest) -> Held:
         """The image as one: what it takes alone, and when any of its manifests was used last."""
         blob = self.held[root]
         if not blob.needs:
             return blob
-        parts = [self.held[part] for part in self._closure(root)]
+        parts = [self.held[part] for part in _closure(self.held, [root])]
         own = sum(part.size for part in parts if self._needed_by[part.digest] <= 1)
         manifests = [part for part in parts if part.needs]
         return replace(blob, size=own, used=max(m.used for m in manifests), uses=max(m.uses for m in manifests))
@@ -136,18 +136,20 @@ class _Images:
             yield digest
             for need in set(self.held[digest].needs) & self.held.keys():
                 self._needed_by[need] -= 1
-                if not self._needed_by[need] and need not in self.protected:
+                if not self._needed_by[need] and need not in self._protected:
                     leaving.append(need)
 
-    def _closure(self, root: Digest) -> set[Digest]:
-        found: set[Digest] = set()
-        pending = [root]
-        while pending:
-            digest = pending.pop()
-            if digest not in found and digest in self.held:
-                found.add(digest)
-                pending.extend(self.held[digest].needs)
-        return found
+
+def _closure(held: Mapping[Digest, Held], roots: Iterable[Digest]) -> set[Digest]:
+    """These and all they need, as far as it is held."""
+    found: set[Digest] = set()
+    pending = list(roots)
+    while pending:
+        digest = pending.pop()
+        if digest not in found and digest in held:
+            found.add(digest)
+            pending.extend(held[digest].needs)
+    return found
 
 
 def _unlinked(held: Sequence[Held], chosen: Collection[Digest]) -> set[Digest]:
