@@ -37,7 +37,6 @@ _LINES = {
     "last": "I", "middle": "f", "slow": "f", "releases": "f", "released": "I", "rhythm": "f", "crowd": "Q",
     "former": "Q",
 }  # fmt: skip
-_MENTIONS = ("mentioned", "mention", "often", "named")
 _ALGORITHM, _KEYED, _SHORTEST = len("sha256:"), 22, 71
 """Letters of a digest: before its digits, with those that make its key, and in all, of any at least."""
 _CHUNK = 1024
@@ -227,7 +226,8 @@ class Ledger:
 
     def _mention(self, slots: Iterable[int], now: int) -> None:
         columns = self.objects.columns
-        mentioned, mention, often, named = (columns[name] for name in _MENTIONS)
+        mentioned, mention = columns["mentioned"], columns["mention"]
+        often, named = columns["often"], columns["named"]
         before, slow, middle = 0, 1.0, 1.0
         for slot in slots:
             since = now - mentioned[slot]
