@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -32,6 +32,8 @@ _COUNTED = 30.0
 """Seconds for which the count of what has to stay is good enough for those who ask how much more fits."""
 _PARTIALS_KEPT = 7 * 86400.0
 """Seconds for which the beginning of a broken download is worth its disk space."""
+_SAMPLED = 16
+"""Of so many candidates one tells how worth is spread; and seldom more than one of so many leaves at once."""
 
 
 Worths = Callable[[Sequence[Held]], Sequence[float]]
@@ -59,23 +61,28 @@ def to_evict(held: Sequence[Held], excess: int, worths: Worths) -> list[Digest]:
 
 def to_evict_singly(held: Sequence[Held], excess: int, worths: Worths) -> list[Digest]:
     """As `to_evict`, each blob by itself: an image that stays may lack parts that are not worth their room."""
-    images = _Images(held)
-    candidates, freed = images.unprotected(), 0
-    worth = worths(candidates)
-    order = list(zip(worth, range(len(candidates)), strict=True))
-    heapq.heapify(order)
+    candidates, freed = _unprotected(held), 0
     chosen = list[Digest]()
-    while freed < excess and order:
-        blob = candidates[heapq.heappop(order)[1]]
-        chosen.append(blob.digest)
-        freed += blob.size
+    for place in _rising(worths(candidates)):
+        if freed >= excess:
+            break
+        chosen.append(candidates[place].digest)
+        freed += candidates[place].size
     return chosen
+
+
+def _rising(worth: Sequence[float]) -> Iterator[int]:
+    """The places of the lowest first, of equals the first one: sorted only as far as they are asked for, about."""
+    sample = sorted(worth[::_SAMPLED])
+    bar = sample[len(sample) // _SAMPLED] if sample else 0.0
+    yield from sorted([place for place, each in enumerate(worth) if each < bar], key=worth.__getitem__)
+    yield from sorted([place for place, each in enumerate(worth) if each >= bar], key=worth.__getitem__)
 
 
 def next_to_leave(held: Sequence[Held], count: int, worths: Worths, *, singly: bool = False) -> list[Held]:
     """What would go, in its order: images, and blobs that no image needs, each with the bytes it takes alone."""
     images = _Images(held)
-    candidates = images.unprotected() if singly else list(map(images.whole, images.roots()))
+    candidates = _unprotected(held) if singly else list(map(images.whole, images.roots()))
     by_digest = {each.digest: each for each in candidates}
     return [by_digest[digest] for _, digest in heapq.nsmallest(count, _ranked(candidates, worths))]
 
@@ -89,13 +96,22 @@ def staying(held: Sequence[Held]) -> int:
     return _Images(held).staying()
 
 
+def _unprotected(held: Sequence[Held]) -> Sequence[Held]:
+    """What may leave by itself: the graph is looked at only where something is pinned."""
+    pinned = [blob.digest for blob in held if blob.pinned]
+    if not pinned:
+        return held
+    protected = _closure({blob.digest: blob for blob in held}, pinned)
+    return [blob for blob in held if blob.digest not in protected]
+
+
 class _Images:
     """The held blobs as a graph: who needs whom."""
 
     def __init__(self, held: Sequence[Held]) -> None:
         self.held = {blob.digest: blob for blob in held}
-        self._needed_by = Counter(need for blob in held for need in set(blob.needs) if need in self.held)
-        self._protected = {part for blob in held if blob.pinned for part in self._closure(blob.digest)}
+        self._needed_by = Counter(need for blob in held if blob.needs for need in set(blob.needs) & self.held.keys())
+        self._protected = _closure(self.held, [blob.digest for blob in held if blob.pinned])
 
     def staying(self) -> int:
         return sum(self.held[digest].size for digest in self._protected)
@@ -103,15 +119,12 @@ class _Images:
     def roots(self) -> Iterator[Digest]:
         return (digest for digest in self.held if not self._needed_by[digest] and digest not in self._protected)
 
-    def unprotected(self) -> list[Held]:
-        return [blob for blob in self.held.values() if blob.digest not in self._protected]
-
     def whole(self, root: Digest) -> Held:
         """The image as one: what it takes alone, and when any of its manifests was used last."""
         blob = self.held[root]
         if not blob.needs:
             return blob
-        parts = [self.held[part] for part in self._closure(root)]
+        parts = [self.held[part] for part in _closure(self.held, [root])]
         own = sum(part.size for part in parts if self._needed_by[part.digest] <= 1)
         manifests = [part for part in parts if part.needs]
         return replace(blob, size=own, used=max(m.used for m in manifests), uses=max(m.uses for m in manifests))
@@ -127,22 +140,28 @@ class _Images:
                 if not self._needed_by[need] and need not in self._protected:
                     leaving.append(need)
 
-    def _closure(self, root: Digest) -> set[Digest]:
-        found: set[Digest] = set()
-        pending = [root]
-        while pending:
-            digest = pending.pop()
-            if digest not in found and digest in self.held:
-                found.add(digest)
-                pending.extend(self.held[digest].needs)
-        return found
+
+def _closure(held: Mapping[Digest, Held], roots: Iterable[Digest]) -> set[Digest]:
+    """These and all they need, as far as it is held."""
+    found: set[Digest] = set()
+    pending = list(roots)
+    while pending:
+        digest = pending.pop()
+        if digest not in found and digest in held:
+            found.add(digest)
+            pending.extend(held[digest].needs)
+    return found
 
 
 def _unlinked(held: Sequence[Held], chosen: Collection[Digest]) -> set[Digest]:
     """What leaves, and what only that needed."""
     leaving = set(chosen)
-    needed = {need for blob in held if blob.digest not in leaving for need in (blob.digest, *blob.needs)}
-    return {gone for blob in held if blob.digest in leaving for gone in (blob.digest, *blob.needs)} - needed
+    gone = leaving.union(*(blob.needs for blob in held if blob.needs and blob.digest in leaving))
+    for blob in held:
+        if blob.digest not in leaving:
+            gone.discard(blob.digest)
+            gone.difference_update(blob.needs)
+    return gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from edgeproxy.oci.reference import Tag
 
@@ -9,6 +10,7 @@ _HASH = re.compile(r"[0-9a-f]{7,}|[0-9]{8,}")
 _DIGITS = re.compile(r"[0-9]+")
 
 
+@lru_cache(4096)
 def shape_of(name: str) -> str:
     """What the tags of one row have in common."""
     return "#" if _HASH.fullmatch(name) else _DIGITS.sub("0", name)

@@ -13,8 +13,8 @@ from edgeproxy.predict.table import stamp
 
 _EVERY = 300.0
 """Seconds between two times that those are judged whose time is over."""
-_LOOKED, _EACH = 3, 32
-"""Of these times one in three is for new ones, so many: a few at a time take as long to work out."""
+_LOOKED, _EACH = 6, 64
+"""Of these times one in six is for new ones, so many: a few at a time take as long to work out."""
 _RECENT = 3 * 86400.0
 """Objects that were asked for within so many seconds are looked at."""
 _HORIZON = 6 * 3600.0

@@ -61,21 +61,29 @@ NAMES = (
     "weekday",  # 0 Monday
 )
 
+_PLACES = {name: place for place, name in enumerate(NAMES)}
+
 
 def rows(ledger: Ledger, slots: Slots, now: float) -> Rows:
     """One row for each slot, as they are at `now`."""
     objects, at = ledger.objects, now + ORIGIN
     columns = [*_own(objects, slots, at), *_images(objects, slots, at), *_line(ledger, slots, at)]
     columns += [*_clients(objects, slots), *_moment(len(slots), now)]
-    by_name = dict(columns)
-    return np.stack([by_name[name] for name in NAMES], axis=1).astype(np.float32)
+    found = np.empty((len(NAMES), len(slots)), np.float32)
+    for name, column in columns:
+        found[_PLACES[name]] = column
+    return found.T
 
 
 Column = tuple[str, NDArray[np.float64]]
 
 
 def _span(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log2(1.0 + np.clip(seconds, 0.0, NEVER))
+    return np.log2(1.0 + _never_at_most(seconds))
+
+
+def _never_at_most(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(np.maximum(seconds, 0.0), NEVER)  # a third of the time of `clip`
 
 
 def _lull(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,7 +92,7 @@ def _lull(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _own(objects: Table, slots: Slots, now: float) -> list[Column]:
     get = objects.get
-    since = np.clip(now - get("last", slots), 0.0, NEVER)
+    since = _never_at_most(now - get("last", slots))
     slow = np.exp2(-since / SLOWEST)
     lull1, lull2 = _lull(get("lull1", slots)), _lull(get("lull2", slots))
     return [
@@ -108,7 +116,7 @@ def _own(objects: Table, slots: Slots, now: float) -> list[Column]:
 
 def _images(objects: Table, slots: Slots, now: float) -> list[Column]:
     get = objects.get
-    since = np.clip(now - get("mentioned", slots), 0.0, NEVER)
+    since = _never_at_most(now - get("mentioned", slots))
     slow = np.exp2(-since / SLOWEST)
     named_age = _span(since)
     return [
@@ -134,7 +142,7 @@ def _line(ledger: Ledger, slots: Slots, now: float) -> list[Column]:
         return [(name, np.zeros(len(slots))) for name in _LINE]
     safe = np.where(known, line, 0)
     get = ledger.lines.get
-    since = np.clip(now - get("last", safe), 0.0, NEVER)
+    since = _never_at_most(now - get("last", safe))
     slow = np.exp2(-since / SLOWEST)
     released, rhythm = _span(now - get("released", safe)), _lull(get("rhythm", safe))
     own, crowd, former = (

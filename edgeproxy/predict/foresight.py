@@ -55,8 +55,9 @@ class Foresight:
     def _asked(self, access: Access, slot: int) -> None:
         assert access.digest is not None
         if access.method == "GET":
-            self.ahead.asked(key_of(access.digest))
-            self._companions.asked(key_of(access.digest))
+            key = self._ledger.objects.keys[slot]
+            self.ahead.asked(key)
+            self._companions.asked(key)
             if access.outcome == "miss":
                 self.ahead.missed(access.size, again=self._ledger.objects.columns["uses"][slot] > 1)
         if access.kind != "manifests":
@@ -73,9 +74,9 @@ class Foresight:
         if len(self._images) > _IMAGES:
             self._images.popitem(last=False)
         uses, last = self._ledger.objects.columns["uses"], self._ledger.objects.columns["last"]
-        keys = self._ledger.objects.keys
+        keys, newest = self._ledger.objects.keys, stamp(now - _HERE)
         for part in self._ledger.parts.of(slot):
-            if last[part] < stamp(now - _HERE):
+            if last[part] < newest:
                 self._companions.named(keys[part], ("rest", cold, uses[part] > 0), image, now)
 
     def due(self, now: float, most: int) -> list[Look]:

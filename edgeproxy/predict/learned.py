@@ -6,6 +6,7 @@ holds stays. A model that was worse over a day does not govern until it was bett
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgeproxy.predict.features import NAMES, counted, rows
 from edgeproxy.predict.fixed import FixedPolicy
 from edgeproxy.predict.foresight import Foresight
 from edgeproxy.predict.freshness import BUDGET, Freshness
-from edgeproxy.predict.ledger import Ledger, key_of
+from edgeproxy.predict.ledger import Ledger, key_of, keys_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.retention import Retention
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
@@ -168,14 +169,16 @@ class LearnedPolicy:
         """
         if not self._council.observed:
             return [self._fixed.worth(blob, now) for blob in held]
-        worth = np.full(len(held), np.inf)
-        places = [place for place, blob in enumerate(held) if blob.stored <= self._until]
-        worth[places] = self._judged([held[place] for place in places], now)
-        return worth.tolist()
+        observed = [blob for blob in held if blob.stored <= self._until]
+        if len(observed) == len(held):
+            worths: list[float] = self._judged(held, now).tolist()
+            return worths
+        judged = iter(self._judged(observed, now).tolist())
+        return [next(judged) if blob.stored <= self._until else inf for blob in held]
 
     def _judged(self, held: Sequence[Held], now: float) -> NDArray[np.float64]:
-        keys = [key_of(blob.digest) for blob in held]
-        slots = self.ledger.objects.find_all(np.array(keys, np.int64))
+        keys = keys_of([blob.digest for blob in held])
+        slots = self.ledger.objects.find_all(keys)
         for place in np.flatnonzero(slots < 0).tolist():
             slots[place] = self.ledger.adopt(held[place])
         if self._council.governs == MODEL and self._verdicts is not None:
@@ -183,19 +186,18 @@ class LearnedPolicy:
         else:
             holds = self._council.governing(lambda: _by_use(held), now).holds
             since = np.maximum(0.0, now + ORIGIN - self.ledger.objects.get("last", slots))
-            worth = np.array([holds(key) for key in keys], np.float64) + 1.0 / (1.0 + since)
-        self._keep_for_those_to_come(keys, slots, worth, now)
+            worth = np.array([holds(key) for key in keys.tolist()], np.float64) + 1.0 / (1.0 + since)
+        self._keep_for_those_to_come(slots, worth, now)
         return worth
 
-    def _keep_for_those_to_come(
-        self, keys: Sequence[int], slots: Slots, worth: NDArray[np.float64], now: float
-    ) -> None:
+    def _keep_for_those_to_come(self, slots: Slots, worth: NDArray[np.float64], now: float) -> None:
         """What was brought ahead is worth what it was brought for."""
-        awaited, sizes = self.foresight.ahead.awaited, self.ledger.objects.columns["size"]
-        for place, key in enumerate(keys) if awaited else ():
-            if key in awaited:
-                chance = self.foresight.ahead.chance(key, now)
-                worth[place] = max(worth[place], chance / _SOON * (1.0 + self._request / max(1.0, sizes[slots[place]])))
+        ahead, objects = self.foresight.ahead, self.ledger.objects
+        awaited = objects.find_all(np.fromiter(ahead.awaited, np.int64, len(ahead.awaited)))
+        for place in np.flatnonzero(np.isin(slots, awaited)).tolist():
+            slot = int(slots[place])
+            chance = ahead.chance(objects.keys[slot], now) / _SOON
+            worth[place] = max(worth[place], chance * (1.0 + self._request / max(1.0, objects.columns["size"][slot])))
 
     def standing(self) -> Standing:
         governs = self._council.governs if self._council.observed else "fixed"

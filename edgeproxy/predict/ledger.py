@@ -6,9 +6,11 @@ A burst is a run of requests for one thing with no more than ten minutes between
 
 import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import exp2
 from typing import Any
+
+import numpy as np
 
 from edgeproxy.interfaces import Access, Checked, Contents, Happening, Held
 from edgeproxy.oci.digest import Digest
@@ -16,7 +18,7 @@ from edgeproxy.oci.manifest import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_
 from edgeproxy.oci.reference import Tag
 from edgeproxy.oci.releases import shape_of
 from edgeproxy.predict.parts import Parts
-from edgeproxy.predict.table import Table, stamp
+from edgeproxy.predict.table import Keys, Table, stamp
 
 SLOWEST = 4 * 86400.0
 """Half-life of the slowest counters, in seconds; each quicker one has an eighth of it."""
@@ -35,7 +37,10 @@ _LINES = {
     "last": "I", "middle": "f", "slow": "f", "releases": "f", "released": "I", "rhythm": "f", "crowd": "Q",
     "former": "Q",
 }  # fmt: skip
-_MENTIONS = ("mentioned", "mention", "often", "named")
+_ALGORITHM, _KEYED, _SHORTEST = len("sha256:"), 22, 71
+"""Letters of a digest: before its digits, with those that make its key, and in all, of any at least."""
+_CHUNK = 1024
+"""Keys that are worked out at once: text of more is so large that its room comes anew from the system each time."""
 _NONE = frozenset[int]()
 _TAGS = {"line": "i", "shown": "i"}
 """By a tag's hash: its line, and the slot of the manifest that it showed last, or -1."""
@@ -43,7 +48,24 @@ _TAGS = {"line": "i", "shown": "i"}
 
 def key_of(digest: Digest) -> int:
     """Sixty bits of it: enough to tell apart what one site sees."""
-    return int(digest[7:22], 16)  # after the algorithm, whose name has six letters
+    return int(digest[_ALGORITHM:_KEYED], 16)
+
+
+def keys_of(digests: Sequence[Digest]) -> Keys:
+    """The same of each, worked out for many at once."""
+    some = [_keys_of(digests[at : at + _CHUNK]) for at in range(0, len(digests), _CHUNK)]
+    return np.concatenate([np.zeros(0, np.int64), *some])
+
+
+def _keys_of(digests: Sequence[Digest]) -> Keys:
+    text = "".join(digests)
+    if len(text) != _SHORTEST * len(digests):
+        text = "".join([digest[:_SHORTEST] for digest in digests])
+    whole = np.frombuffer(text.encode(), np.uint8).reshape(-1, _SHORTEST)
+    letters = whole[:, _ALGORITHM - 1 : _KEYED].ravel()
+    numbers = (letters & 15) + 9 * (letters >> 6)  # as ASCII has 0 to 9, and a to f
+    numbers[:: _KEYED - _ALGORITHM + 1] = 0
+    return (numbers[::2] << 4 | numbers[1::2]).view(">i8").astype(np.int64)
 
 
 class Ledger:
@@ -145,7 +167,7 @@ class Ledger:
         """How much the client asks for what nobody wanted for a day, and how many repositories it visits an hour."""
         client = access.client & (_CLIENTS - 1)
         columns = self._clients
-        place = hash_of(access.reference.repository.path)
+        place = hash(access.reference.repository.path)
         moves = columns["moves"][client] * exp2(-max(0, now - columns["last"][client]) / 3600.0)
         if place != columns["place"][client]:
             columns["place"][client] = place
@@ -204,13 +226,17 @@ class Ledger:
 
     def _mention(self, slots: Iterable[int], now: int) -> None:
         columns = self.objects.columns
-        mentioned, mention, often, named = (columns[name] for name in _MENTIONS)
+        mentioned, mention = columns["mentioned"], columns["mention"]
+        often, named = columns["often"], columns["named"]
+        before, slow, middle = 0, 1.0, 1.0
         for slot in slots:
             since = now - mentioned[slot]
             if since > 0:
-                slow = exp2(-since / SLOWEST)
+                if since != before:  # what one image names was mostly mentioned at once
+                    before, slow = since, exp2(-since / SLOWEST)
+                    middle = slow**8
                 often[slot] = often[slot] * slow + 1.0
-                named[slot] = named[slot] * slow**8 + 1.0
+                named[slot] = named[slot] * middle + 1.0
                 if since > BURST:
                     columns["quiet"][slot] = min(now - mention[slot], 1e9)
                     mention[slot] = now

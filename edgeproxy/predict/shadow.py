@@ -6,7 +6,7 @@ of them holds is what the real cache can keep in its place.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from typing import Protocol
 
 
@@ -74,8 +74,10 @@ class S3Fifo:
         self._in_small = self._in_main = self._in_ghost = 0
 
     def request(self, key: int, size: int, now: float) -> bool:
-        if key in self._hits:
-            self._hits[key] = min(3, self._hits[key] + 1)
+        hits = self._hits.get(key)
+        if hits is not None:
+            if hits < 3:
+                self._hits[key] = hits + 1
             return True
         if size > self._budget:
             return False
@@ -135,25 +137,23 @@ class Gdsf:
         self._held: dict[int, tuple[float, int, int, int]] = {}
         """Priority, key, requests, size."""
         self._order: list[tuple[float, int, int, int]] = []
-        """A heap of these, and of some that have been replaced."""
+        """A heap: of each what it was when it was put there. It only rises, and rises here when it is the lowest."""
         self._total = 0
         self._floor = 0.0
 
     def request(self, key: int, size: int, now: float) -> bool:
         known = self._held.get(key)
         if known is not None:
-            self._put(key, known[2] + 1, known[3])
+            _, _, uses, known_size = known
+            self._held[key] = self._entry(key, uses + 1, known_size)
             return True
         if size > self._budget:
             return False
-        self._put(key, 1, size)
+        entry = self._held[key] = self._entry(key, 1, size)
+        heappush(self._order, entry)
         self._total += size
         while self._total > self._budget:
-            lowest = heappop(self._order)
-            if self._held.get(lowest[1]) is lowest:
-                del self._held[lowest[1]]
-                self._total -= lowest[3]
-                self._floor = lowest[0]
+            self._evict()
         return False
 
     def holds(self, key: int) -> bool:
@@ -165,9 +165,17 @@ class Gdsf:
     def __len__(self) -> int:
         return len(self._held)
 
-    def _put(self, key: int, uses: int, size: int) -> None:
-        entry = self._held[key] = (self._floor + uses / max(1, size), key, uses, size)
-        heappush(self._order, entry)
-        if len(self._order) > 2 * len(self._held) + 64:
-            self._order = list(self._held.values())
-            heapify(self._order)
+    def _entry(self, key: int, uses: int, size: int) -> tuple[float, int, int, int]:
+        return self._floor + uses / (size or 1), key, uses, size
+
+    def _evict(self) -> None:
+        """The lowest, if it has not risen since it was put in order."""
+        lowest = self._order[0]
+        current = self._held[lowest[1]]
+        if current is not lowest:
+            heapreplace(self._order, current)
+            return
+        heappop(self._order)
+        del self._held[lowest[1]]
+        self._total -= lowest[3]
+        self._floor = lowest[0]

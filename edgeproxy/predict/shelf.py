@@ -1,8 +1,9 @@
 """The model's own shadow: what the cache would hold if the model alone decided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.verdicts import Verdicts
@@ -11,6 +12,9 @@ _LOW, _LOWER = 0.985, 0.93
 """Shares of the budget that are kept when something has to leave: many leave at once, judged at once."""
 _ROWS = 2.0
 """Verdicts worked out per request, on average, above which more leaves at once: the work is bounded, come what may."""
+
+_FEW = 512
+"""As many as leave at once, seldom more."""
 
 
 class Shelf:
@@ -43,13 +47,20 @@ class Shelf:
         return len(self._held)
 
     def _trim(self, now: float) -> None:
-        keys = list(self._held)
-        slots = self._ledger.objects.find_all(np.array(keys, np.int64))
+        keys = np.fromiter(self._held, np.int64, len(self._held))
+        slots = self._ledger.objects.find_all(keys)
         worth = np.full(len(keys), -1.0)
         known = slots >= 0
         worth[known] = self._verdicts.worths(slots[known], now)
         low = _LOW if self._verdicts.spent <= _ROWS * self._verdicts.asked else _LOWER
-        for place in np.argsort(worth, kind="stable").tolist():
+        for place in _rising(worth):
             if self._total <= self._budget * low:
                 break
-            self._total -= self._held.pop(keys[place])
+            self._total -= self._held.pop(int(keys[place]))
+
+
+def _rising(worth: NDArray[np.float64]) -> Iterator[int]:
+    """The places of the lowest first, of equals the first one: sorted only as far as they are asked for, about."""
+    bar = np.partition(worth, _FEW)[_FEW] if len(worth) > _FEW else np.inf
+    for places in (np.flatnonzero(worth < bar), np.flatnonzero(worth >= bar)):
+        yield from places[np.argsort(worth[places], kind="stable")].tolist()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Slots = NDArray[np.intp]
+Keys = NDArray[np.int64]
 ORIGIN = 2.0**29
 """Seconds before 1970 that stamps count from."""
 _LAST = 0xFFFFFFFF
@@ -56,7 +57,7 @@ class Table:
             place = (place + 1) & mask
         return -1
 
-    def find_all(self, keys: NDArray[np.int64]) -> Slots:
+    def find_all(self, keys: Keys) -> Slots:
         """For each key its slot, or -1."""
         index, known = np.frombuffer(self._index, np.int32), np.frombuffer(self.keys, np.int64)
         places = _home(keys, len(index), self._salt)
@@ -152,7 +153,7 @@ class Table:
             self._enter(slot)
 
 
-def _home(keys: NDArray[np.int64], size: int, salt: int) -> Slots:
+def _home(keys: Keys, size: int, salt: int) -> Slots:
     """Where in an index of that size each key is looked for first."""
     mixed = keys.astype(np.uint64) * np.uint64(salt) >> np.uint64(_SHIFT)
     return (mixed & np.uint64(size - 1)).astype(np.intp)
