@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from math import inf
 
 from edgeproxy.cache.eviction import HIGH, LOW, to_evict_singly
 from edgeproxy.foreseen import Wish
@@ -29,7 +30,11 @@ _PROMPT = 1.0
 
 
 class Learned:
-    def __init__(self, trace: Trace, budget: int, model: Model | None, link: Link, *, foresees: bool) -> None:
+    def __init__(
+        self, trace: Trace, budget: int, model: Model | None, link: Link, *, foresees: bool, refit: Model | None = None
+    ) -> None:
+        """`refit`: the site's own model, in use from when the record ends that it was fitted on."""
+        self._refit = refit
         self._trace = trace
         self._budget = budget
         self._link = link
@@ -41,7 +46,11 @@ class Learned:
 
     def missed(self) -> Missed:
         asked = iter(self._trace.requests)
+        refit = self._refit.about["until"] if self._refit is not None else inf
         for happening in self._trace.happenings:
+            if happening.time > refit:
+                self._policy.adopt(self._refit)
+                refit = inf
             if self._ahead is not None:
                 self._ahead.advance(happening)
             if isinstance(happening, Access) and happening.method == "GET" and happening.digest is not None:

@@ -34,11 +34,13 @@ class Line(NamedTuple):
 USUAL = Line()
 
 
-def missed(trace: Trace, policy: str, budget: int, model: Model | None = None, line: Line = USUAL) -> Missed:
-    """`policy`: one of `POLICIES`; `model` is for the learned ones."""
+def missed(
+    trace: Trace, policy: str, budget: int, model: Model | None = None, line: Line = USUAL, refit: Model | None = None
+) -> Missed:
+    """`policy`: one of `POLICIES`; `model` is for the learned ones, `refit` as in `Learned`."""
     link = Link(*line)
     if policy in ("learned", "foreseeing"):
-        return Learned(trace, budget, model, link, foresees=policy == "foreseeing").missed()
+        return Learned(trace, budget, model, link, foresees=policy == "foreseeing", refit=refit).missed()
     if policy == "belady":
         return _counted(trace, Belady(budget, following([each.key for each in trace.requests])), link)
     return _counted(trace, PUBLISHED[policy](budget), link)
