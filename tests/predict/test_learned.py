@@ -114,6 +114,21 @@ def test_a_wrong_model_is_switched_off() -> None:
     assert standing.misses["model"] > standing.misses[standing.governs]
 
 
+def test_what_gets_known_after_a_verdict_makes_it_old() -> None:
+    """The daemon tells of answers some seconds after they were given; it may have judged meanwhile."""
+    policy = LearnedPolicy(FixedPolicy(), model_of("uses", 1.2, -5.0, 5.0), BUDGET)
+    first, second = asked([1, 2], step=1.0)
+    again = first._replace(time=NOW + 50.0)
+    held = [Held(blob(number), 1000, NOW, NOW) for number in (1, 2)]
+    policy.observe(first)
+    policy.observe(second)
+    before = policy.worths(held, NOW + 100.0)
+    policy.observe(again)
+    after = policy.worths(held, NOW + 101.0)
+    assert after[0] > 10 * before[0]
+    assert after[1] == before[1]
+
+
 def test_a_model_that_is_right_governs_and_is_better_than_the_others() -> None:
     """Two kinds of blobs in turn: large ones that come again, and one-offs that are smaller. Only the model knows."""
 
