@@ -197,3 +197,10 @@ def test_singly_what_is_pinned_and_what_that_needs_stays(held: list[Held], exces
     )
     used = [each.used for digest in chosen for each in held if each.digest == digest]
     assert used == sorted(used)
+
+
+@given(st.lists(st.integers(0, 30), max_size=400), st.integers(0, 4000))
+def test_singly_the_least_worth_leaves_first_and_of_equals_the_first(used: list[int], excess: int) -> None:
+    held = [blob(Digest.of(b"%d" % place), used=float(each)) for place, each in enumerate(used)]
+    order = sorted(range(len(held)), key=lambda place: used[place])
+    assert to_evict_singly(held, excess, by_use) == [held[place].digest for place in order[: -(-excess // 10)]]

@@ -11,7 +11,7 @@ from edgeproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
 from edgeproxy.oci.releases import shape_of
 from edgeproxy.predict.features import NAMES, NEVER, rows
-from edgeproxy.predict.ledger import Ledger
+from edgeproxy.predict.ledger import Ledger, key_of, keys_of
 
 APP = Repository("docker.io", "shop/app")
 NOW = 1_700_000_000.0
@@ -134,6 +134,17 @@ def test_tags_of_one_row_of_releases(one: str, other: str) -> None:
 
 def test_tags_of_different_rows() -> None:
     assert len({shape_of(tag) for tag in ("latest", "1.2", "1.2-alpine", "main", "stable")}) == 5
+
+
+@given(st.lists(st.tuples(st.binary(max_size=4), st.sampled_from(["sha256", "sha512"]))))
+def test_keys_of_many_at_once(bodies: list[tuple[bytes, str]]) -> None:
+    digests = [Digest.of(body, algorithm) for body, algorithm in bodies]
+    assert keys_of(digests).tolist() == list(map(key_of, digests))
+
+
+def test_keys_of_more_than_are_worked_out_at_once() -> None:
+    digests = [Digest.of(b"%d" % number) for number in range(3000)]
+    assert keys_of(digests).tolist() == list(map(key_of, digests))
 
 
 def test_what_is_held_but_was_never_seen_is_taken_from_the_catalogue() -> None:

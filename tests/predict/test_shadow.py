@@ -64,3 +64,19 @@ def test_gdsf_keeps_the_small_ones() -> None:
     for key in range(1000, 1010):
         shadow.request(key, 60, 0.0)
     assert all(shadow.holds(key) for key in range(1, 10))
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 4)), max_size=300))
+def test_gdsf_is_what_it_says(requests: list[tuple[int, int]]) -> None:
+    """Uses per byte, and what the last to leave had: the lowest goes, of equals the one with the lowest key."""
+    shadow, sizes = Gdsf(BUDGET), dict[int, int]()
+    held, uses, floor = dict[int, float](), dict[int, int](), 0.0
+    for key, size in requests:
+        size = sizes.setdefault(key, size * BUDGET // 10)
+        assert shadow.request(key, size, 0.0) == (key in held)
+        uses[key] = uses[key] + 1 if key in held else 1
+        held[key] = floor + uses[key] / size
+        while sum(sizes[each] for each in held) > BUDGET:
+            lowest = min(held, key=lambda each: (held[each], each))
+            floor = held.pop(lowest)
+        assert {each for each, _ in shadow.kept()} == set(held)
