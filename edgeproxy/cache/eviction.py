@@ -79,6 +79,12 @@ def _rising(worth: Sequence[float]) -> Iterator[int]:
     yield from sorted([place for place, each in enumerate(worth) if each >= bar], key=worth.__getitem__)
 
 
+def over_time(held: Sequence[Held], over: Callable[[Sequence[Held]], Sequence[Digest]]) -> list[Digest]:
+    """The images that are chosen by `over`, with what only they need; it is asked about all that are not pinned."""
+    images = _Images(held)
+    return [part for root in over(list(map(images.whole, images.roots()))) for part in images.remove(root)]
+
+
 def next_to_leave(held: Sequence[Held], count: int, worths: Worths, *, singly: bool = False) -> list[Held]:
     """What would go, in its order: images, and blobs that no image needs, each with the bytes it takes alone."""
     images = _Images(held)
@@ -262,9 +268,7 @@ class Room:
     def _lapsed(self) -> tuple[list[Digest], set[Digest]]:
         now = self._clock.now()
         held = self._held(now)
-        images = _Images(held)
-        over = self._retention.over(list(map(images.whole, images.roots())), now)
-        chosen = [part for root in over for part in images.remove(root)]
+        chosen = over_time(held, lambda images: self._retention.over(images, now))
         return chosen, _unlinked(held, chosen)
 
     async def _delete(self, chosen: Sequence[Digest], unlinked: Collection[Digest], what: What, why: str) -> int:

@@ -23,10 +23,16 @@ from edgeproxy.replay.spread import spread
 from edgeproxy.replay.tags import FIXED, Asked, fixed, learned
 from edgeproxy.replay.tally import Missed
 from edgeproxy.replay.trace import happenings
+from edgeproxy.replay.unused import FIXED as FOR
+from edgeproxy.replay.unused import Stayed
+from edgeproxy.replay.unused import fixed as for_seconds
+from edgeproxy.replay.unused import learned as as_learned
 from edgeproxy.units import parse_duration, parse_rate, parse_size
 
 _STALE = (0.001, 0.003, 0.01, 0.03)
 """Shares of answers that may be stale, of tags that are kept fresh as long as that allows."""
+_LATE = (0.001, 0.003, 0.01)
+"""Shares of requests for manifests that may come for what was let go."""
 _CURVE = ("1%", "2%", "5%", "10%", "20%", "50%")
 _FIRST_TIME = "first time"
 """What nobody can avoid to miss: where a policy would stand."""
@@ -55,12 +61,13 @@ _Results = dict[tuple[str, str], list[Missed]]
     help="Draw what is missed: FILE.svg, FILE.png.",
 )
 @click.option("--tags", is_flag=True, help="Instead, how often upstream would have been asked what tags name.")
+@click.option("--unused", is_flag=True, help="Instead, what would be held by how long images stay unused, given room.")
 @click.option("--warm", default="7d", show_default=True, help="Time at the beginning that does not count.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def replay(
     traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, sizes: Sequence[str], curve: bool,
-    policies: Sequence[str], model: Path | None, link: str, delay: str, picture: Path | None, tags: bool, warm: str,
-    as_json: bool,
+    policies: Sequence[str], model: Path | None, link: str, delay: str, picture: Path | None, tags: bool, unused: bool,
+    warm: str, as_json: bool,
 ) -> None:  # fmt: skip
     """What caches of some sizes would have missed, policy by policy.
 
@@ -73,6 +80,8 @@ def replay(
         raise click.UsageError("name an access record, as in /var/lib/edgeproxy/record, or use --generate")
     if tags:
         return _replay_tags(_all(traces, seeds, shifted, days, _seconds(warm)), as_json)
+    if unused:
+        return _replay_unused(_all(traces, seeds, shifted, days, _seconds(warm)), as_json)
     chosen = sizes or (_CURVE if curve else ("5%", "10%"))
     results: _Results = defaultdict(list)
     try:
@@ -137,8 +146,26 @@ def _replay_tags(traces: Iterable[Trace], as_json: bool) -> None:
     return None
 
 
-def _columns(some: Sequence[Asked]) -> dict[str, object]:
-    return {field: [getattr(one, field) for one in some] for field in Asked._fields}
+def _replay_unused(traces: Iterable[Trace], as_json: bool) -> None:
+    results: dict[str, list[Stayed]] = defaultdict(list)
+    try:
+        for each in traces:
+            for seconds in FOR:
+                results[f"for {lasting(seconds)}"].append(for_seconds(each, seconds))
+            for late in _LATE:
+                results[f"learned, {late:.1%} late"].append(as_learned(each, late))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        return print_json([{"policy": name, **_columns(some)} for name, some in results.items()])
+    columns = ("unused images stay", "bytes held", "requests too late", "bytes too late")
+    rows = [(name, *(spread(list(values)) for values in zip(*some, strict=True))) for name, some in results.items()]
+    print_table(Console(), "", columns, rows)
+    return None
+
+
+def _columns(some: Sequence[Asked] | Sequence[Stayed]) -> dict[str, object]:
+    return {field: [getattr(one, field) for one in some] for field in some[0]._fields}
 
 
 def _all(traces: Sequence[Path], seeds: str | None, shifted: bool, days: float, warm: float) -> Iterator[Trace]:
