@@ -1,6 +1,7 @@
 """Which of several shadow caches governs the real one."""
 
 from collections.abc import Callable, Iterable, Mapping
+from math import sqrt
 
 from edgeproxy.predict.proof import Proof
 from edgeproxy.predict.shadow import Listed, Shadow
@@ -18,6 +19,9 @@ _LOOK = 32
 _MARGIN = 0.97
 """Another one governs when it misses less than this share of what the governing one misses; the model, when it misses
 less at all."""
+_SURE = 1.5
+"""Standard errors by which it has to miss less than the model, too: a few large blobs that it happened to have say
+little."""
 
 
 class Council:
@@ -40,6 +44,8 @@ class Council:
         self._whole: Shadow | None = None
         """Like the governing shadow, of all keys, where that is thinned."""
         self._missed = dict.fromkeys(self._shadows, 0.0)
+        self._apart = dict.fromkeys(kinds, 0.0)
+        """By shadow, the sum of the squares of what either it missed or the model."""
         self._asked = 0.0
         self._weight = 1.0
         """What a byte counts: more and more, so that what was missed before counts less."""
@@ -85,10 +91,13 @@ class Council:
         self._weight *= _GAIN
         weighted, lately, today = self._weight * size, self._missed, self.proof.missed
         self._asked += weighted
-        for name, shadow in self._shadows.items():
-            if not shadow.request(key, size, now):
-                lately[name] += weighted
-                today[name] += size
+        missed = {name for name, shadow in self._shadows.items() if not shadow.request(key, size, now)}
+        for name in missed:
+            lately[name] += weighted
+            today[name] += size
+        for name in self._apart:
+            if (name in missed) != (MODEL in missed):
+                self._apart[name] += weighted * weighted
         self._since += 1
         if self._since >= _LOOK:
             self._since = 0
@@ -102,8 +111,14 @@ class Council:
         best = self._best()
         suspended = self.governs == MODEL and self.proof.suspended
         margin = 1.0 if best == MODEL else _MARGIN
-        if suspended or self._missed[best] < margin * self._missed[self.governs]:
+        if suspended or (self._missed[best] < margin * self._missed[self.governs] and self._is_sure(best)):
             self._govern(best)
+
+    def _is_sure(self, best: str) -> bool:
+        """Whether it is more than chance that it misses less than the model, where that governs."""
+        if self.governs != MODEL:
+            return True
+        return self._missed[MODEL] - self._missed[best] > _SURE * sqrt(self._apart[best])
 
     def _prove_anew(self) -> None:
         self.proof = Proof(MODEL, [name for name in self._kinds if name != MODEL])
@@ -112,6 +127,7 @@ class Council:
         """The same in smaller numbers."""
         self._asked /= self._weight
         self._missed = {name: missed / self._weight for name, missed in self._missed.items()}
+        self._apart = {name: apart / self._weight**2 for name, apart in self._apart.items()}
         self._weight = 1.0
 
     def _govern(self, name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgeproxy.config import Config, load
 from edgeproxy.interfaces import Access, Method
 from edgeproxy.oci.digest import Digest
-from edgeproxy.oci.reference import Tag, path_of
+from edgeproxy.oci.reference import Repository, Tag, path_of
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
 from edgeproxy.process import run
@@ -188,8 +188,9 @@ async def _answers(daemon: asyncio.Task[None], ready: str) -> bool:
 async def _pulled(
     asked: Trace, goods: Goods, origin: Origin, callers: Callers, clock: SteppedClock, tally: Tally
 ) -> None:
-    """All requests in order, each at its time."""
+    """All requests in order, each at its time. Who is told what a tag named before pulls that, and has it already."""
     turn, since, counts = asked.happenings[0].time, 0, False
+    outdated = set[tuple[int, Repository]]()
     for each in asked.happenings:
         if not isinstance(each, Access):
             continue
@@ -203,9 +204,15 @@ async def _pulled(
         if not counts and each.time >= asked.counts_from:
             counts = True
             origin.reset()
+        where = each.client, each.reference.repository
         if isinstance(each.reference, Tag) and each.digest is not None:
             goods.named[each.reference] = each.digest
+            outdated.discard(where)
+        elif where in outdated:
+            continue
         told = await _pull(callers, goods, each)
+        if told.digest != each.digest:
+            outdated.add(where)
         since += 1
         if counts and each.method == "GET":
             tally.add(each, told)
