@@ -52,3 +52,46 @@ def test_another_that_governs_begins_with_what_is_there() -> None:
     council.request(5000, 1000, 0.0)
     assert governing.holds(5000)
     assert not governing.holds(1000)
+
+
+class Missing:
+    """A shadow that misses what it is told to."""
+
+    def __init__(self, *remainders: int) -> None:
+        self._remainders = remainders
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        return key % 100 not in self._remainders
+
+    def holds(self, key: int) -> bool:
+        return False
+
+    def kept(self) -> list[tuple[int, int]]:
+        return []
+
+    def __len__(self) -> int:
+        return 0
+
+
+def governing_after(sizes: dict[int, int], count: int, model: Missing, lru: Missing) -> str:
+    """A hundred keys in a mixed order, again and again, of so many bytes, or of a thousand."""
+    council = Council({"lru": lambda _: lru, "s3fifo": lambda _: Missing(*range(100))}, BUDGET)
+    council.admit(lambda _: model)
+    for number in range(count):
+        key = 37 * number % 100
+        council.request(key, sizes.get(key, 1000), float(number))
+    return council.governs
+
+
+def test_the_model_is_replaced_by_what_is_surely_better() -> None:
+    assert governing_after({}, 3200, Missing(1, 2, 3, 4), Missing(1, 2, 3)) == "lru"
+
+
+def test_the_model_is_not_replaced_for_one_large_blob() -> None:
+    assert governing_after({4: 100_000}, 192, Missing(1, 2, 4), Missing(1, 2)) == "model"
+    assert governing_after({4: 100_000}, 3200, Missing(1, 2, 4), Missing(1, 2)) == "lru", "it happens again and again"
+
+
+def test_the_model_is_not_replaced_where_each_misses_what_the_other_does_not() -> None:
+    assert governing_after({}, 3200, Missing(*range(30)), Missing(*range(31, 60))) == "model"
+    assert governing_after({}, 3200, Missing(*range(40)), Missing(*range(39))) == "model", "too little less"
