@@ -69,8 +69,7 @@ class Retention:
         """Seconds after the last request; without bound where that cannot be told."""
         if not self._budget:
             return inf
-        known = self._known.get(reference)
-        return self._quantile(_DIGEST) if known is None else self._stays(reference, known)
+        return self._stays(reference, self._known.get(reference) or _unheard_of(reference))
 
     def observe(self, happening: Happening) -> None:
         """In the order of time."""
@@ -97,13 +96,13 @@ class Retention:
         if len(self._known) >= _KNOWN:
             gone = self._known.pop(next(iter(self._known)))
             self._newest.pop(gone.row, None)
-        if not isinstance(reference, Tag):
-            return _Known(_DIGEST, _NO_ROW)
-        row = (reference.repository, shape_of(reference.name))
-        newest = self._newest.get(row, "")
-        if row[1] == "#" or numbers_of(reference.name) >= numbers_of(newest):
-            self._newest[row] = reference.name
-        return _Known(kind_of(reference.name), row)
+        known = _unheard_of(reference)
+        if isinstance(reference, Tag):
+            _, shape = known.row
+            newest = self._newest.get(known.row, "")
+            if shape == "#" or numbers_of(reference.name) >= numbers_of(newest):
+                self._newest[known.row] = reference.name
+        return known
 
     def _class(self, reference: Reference, known: _Known) -> int:
         if not isinstance(reference, Tag):
@@ -128,3 +127,9 @@ class Retention:
     def _halve(self) -> None:
         self._asked, self._late = self._asked / 2, self._late / 2
         self._away = [[count / 2 for count in away] for away in self._away]
+
+
+def _unheard_of(reference: Reference) -> _Known:
+    if not isinstance(reference, Tag):
+        return _Known(_DIGEST, _NO_ROW)
+    return _Known(kind_of(reference.name), (reference.repository, shape_of(reference.name)))

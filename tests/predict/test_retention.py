@@ -124,11 +124,15 @@ def test_what_was_not_shown_does_not_count_nor_does_a_blob() -> None:
 
 
 def test_what_was_asked_for_longest_ago_is_forgotten() -> None:
-    retention = told(Retention(0.01), days=60)
-    for number in range(50_000):
-        assert retention.ttl(tag("1.0.0")) == SHORTEST
+    retention = Retention(0.01)
+    for week in range(2):
+        retention.observe(asked(app(0), week * 7 * DAY))
+    told(retention, days=60)
+    for number in range(2, 50_000):
         retention.observe(asked(app(number), 60 * DAY))
-    assert retention.ttl(tag("1.0.0")) == inf, "as what was never heard of"
+    assert retention.ttl(app(0)) == 14 * DAY
+    retention.observe(asked(app(50_000), 60 * DAY))
+    assert retention.ttl(app(0)) == SHORTEST, "as others of its class"
 
 
 @given(st.lists(st.tuples(st.floats(-DAY, 40 * DAY), st.sampled_from(["1.0", "1.1", "latest", "0f0f0f0f"]))))
