@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeproxy.cli.main import main
-from edgeproxy.interfaces import Access, Contents, Happening
+from edgeproxy.interfaces import Access, Contents, Happening, Kind
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from edgeproxy.oci.reference import Pinned, Reference, Repository, Tag
@@ -19,9 +19,8 @@ SHARED, OLD, NEW = (Digest.of(name) for name in (b"shared", b"old", b"new"))
 MIB = 1 << 20
 
 
-def ask(day: float, kind: str, reference: Reference, digest: Digest, size: int) -> Access:
-    what = "blobs" if kind == "blobs" else "manifests"
-    return Access(START + day * DAY, 0, "GET", what, reference, digest, size, "hit", size, 0.0)
+def ask(day: float, kind: Kind, reference: Reference, digest: Digest, size: int) -> Access:
+    return Access(START + day * DAY, 0, "GET", kind, reference, digest, size, "hit", size, 0.0)
 
 
 def pull(day: float, tag: str, *layers: Digest) -> list[Happening]:
