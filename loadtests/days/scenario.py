@@ -73,13 +73,15 @@ class Tally:
     stale: int = 0
     """Answers that were not what upstream's tag named."""
 
-    def add(self, access: Access, told: Told) -> None:
-        had = "fwd=uri-miss" not in told.came_by or "collapsed" in told.came_by
+    def add(self, access: Access, told: Told | None) -> None:
+        """`told`: nothing, where what was asked for is of an image that the client was not told of."""
         self.requests += 1
         self.bytes += access.size
-        self.missed += not had
-        self.missed_bytes += 0 if had else access.size
-        self.stale += told.digest != access.digest
+        if told is not None:
+            had = "fwd=uri-miss" not in told.came_by or "collapsed" in told.came_by
+            self.missed += not had
+            self.missed_bytes += 0 if had else access.size
+            self.stale += told.digest != access.digest
 
     def shares(self) -> tuple[float, float]:
         """Of requests, and of bytes."""
@@ -208,11 +210,11 @@ async def _pulled(
         if isinstance(each.reference, Tag) and each.digest is not None:
             goods.named[each.reference] = each.digest
             outdated.discard(where)
-        elif where in outdated:
-            continue
-        told = await _pull(callers, goods, each)
-        if told.digest != each.digest:
-            outdated.add(where)
+        told = None
+        if where not in outdated:
+            told = await _pull(callers, goods, each)
+            if told.digest != each.digest:
+                outdated.add(where)
         since += 1
         if counts and each.method == "GET":
             tally.add(each, told)
