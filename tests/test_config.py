@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from edgeproxy.cache.rules import Rule
 from edgeproxy.config import KNOWN_REGISTRIES, Config, load
 from edgeproxy.remote.windows import Terms, Window
 from edgeproxy.sections import ConfigError
@@ -292,13 +291,6 @@ def test_a_link_and_an_upstream_have_budgets_by_the_time_of_day(tmp_path: Path) 
     assert config.registry["a.test"].upstream[0].terms() == Terms(1_000_000)
     assert config.registry["a.test"].upstream[0].reserve == 0.05
     assert config.effective()["link"]["windows"] == ["22:00-05:00 unlimited", "08:00-18:00 5000000B"]
-
-
-def test_a_rule_s_bounds(tmp_path: Path) -> None:
-    text = '[[rule]]\nmatch = "*:1.*"\nkept_for = "{}"\nunused_for = "30d"\n'
-    (rule,) = loaded(tmp_path, text.format("30d")).rule
-    assert rule.rule() == Rule("*:1.*", kept_for=30 * 86400.0, unused_for=30 * 86400.0)
-    assert "kept_for cannot go after unused_for, which is shorter" in refusal(tmp_path, text.format("31d"))
 
 
 # any document

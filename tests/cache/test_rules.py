@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from edgeproxy.cache.rules import Rule, Rules
 from edgeproxy.oci.reference import Repository, Tag
+from tests.test_config import loaded, refusal
 
 
 def tag(text: str) -> Tag:
@@ -53,3 +56,10 @@ def test_answers_are_remembered_without_end_of_memory() -> None:
     for _ in range(2):
         assert {rules.of(each) for each in many} == {NGINX}
     assert len(rules._known) <= 10_000
+
+
+def test_a_rule_s_bounds(tmp_path: Path) -> None:
+    text = '[[rule]]\nmatch = "*:1.*"\nkept_for = "{}"\nunused_for = "30d"\n'
+    (rule,) = loaded(tmp_path, text.format("30d")).rule
+    assert rule.rule() == Rule("*:1.*", kept_for=30 * 86400.0, unused_for=30 * 86400.0)
+    assert "kept_for cannot go after unused_for, which is shorter" in refusal(tmp_path, text.format("31d"))

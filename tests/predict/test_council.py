@@ -54,14 +54,8 @@ def test_another_that_governs_begins_with_what_is_there() -> None:
     assert not governing.holds(1000)
 
 
-class Missing:
-    """A shadow that misses what it is told to."""
-
-    def __init__(self, *remainders: int) -> None:
-        self._remainders = remainders
-
-    def request(self, key: int, size: int, now: float) -> bool:
-        return key % 100 not in self._remainders
+class Empty:
+    """Of a shadow, what says that it holds nothing."""
 
     def holds(self, key: int) -> bool:
         return False
@@ -71,6 +65,16 @@ class Missing:
 
     def __len__(self) -> int:
         return 0
+
+
+class Missing(Empty):
+    """It misses what it is told to."""
+
+    def __init__(self, *remainders: int) -> None:
+        self._remainders = remainders
+
+    def request(self, key: int, size: int, now: float) -> bool:
+        return key % 100 not in self._remainders
 
 
 def governing_after(sizes: dict[int, int], count: int, model: Missing, lru: Missing) -> str:
