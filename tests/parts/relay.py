@@ -147,9 +147,11 @@ class RecordingRelay:
         """Break every open connection and refuse new ones."""
         if self._socket is not None and self._http is not None:
             http, self._http = self._http, None
-            self._socket.close()
+            for listener in self._socket.sockets:  # first: a server that is closed loses whom it has just accepted
+                asyncio.get_running_loop().remove_reader(listener.fileno())
             for _ in range(_ROUNDS_OF_ACCEPTING):
                 await asyncio.sleep(0)
+            self._socket.close()
             await http.shutdown(0.1)
         self._socket = None
 
