@@ -60,8 +60,10 @@ class Judgement:
         refit = Refit(
             data / "model", data / "record", config.refit, budget, self._clock, self._adopt, self._refit_wanted
         )
-        learned = partial(LearnedPolicy, stale=config.stale, waste=config.waste, late=config.late)
-        self.policy = self._learned = learned(FixedPolicy(), self._first_model(refit.current), budget)
+        self.policy = self._learned = LearnedPolicy(
+            FixedPolicy(), self._first_model(refit.current), budget,
+            request=config.request_cost, stale=config.stale, waste=config.waste, late=config.late,
+        )  # fmt: skip
         self.retention = self._learned.retention.ttl if config.late else None
         salt = once(data / "SALT", secrets.token_hex(16))
         past = partial(_past, data / "record")
@@ -124,6 +126,7 @@ class Judgement:
             "governs": standing.governs,
             "suspended": standing.suspended,
             "shadows": dict(standing.misses),
+            "exponent": standing.exponent,
             "known": standing.known,
             "calibration": [each._asdict() for each in self._learned.calibration.points()],
             "stale": self._learned.freshness.stale,

@@ -30,7 +30,8 @@ from edgeproxy.predict.retention import Retention
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
 from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.table import ORIGIN, Slots
-from edgeproxy.predict.verdicts import Verdicts
+from edgeproxy.predict.tuning import Tuning
+from edgeproxy.predict.verdicts import Verdicts, saved_per_byte
 
 REQUEST = 1 << 20
 """Bytes of an answer that a request upstream costs as much as."""
@@ -45,6 +46,8 @@ class Standing(NamedTuple):
     """`model`, `lru`, `s3fifo` or `gdsf`; `fixed` before anything was observed."""
     misses: Mapping[str, float]
     """By shadow, the share of requested bytes that it missed lately."""
+    exponent: float
+    """Of what a hit saves per byte, as the model's worths have it; 1 without a model."""
     known: int
     """Objects in the ledger."""
     suspended: bool
@@ -98,6 +101,7 @@ class LearnedPolicy:
         """
         self._fixed = fixed
         self._request = request
+        self._budget = budget
         self.ledger = Ledger(limit)
         self.freshness = Freshness(stale)
         self.retention = Retention(late)
@@ -105,9 +109,14 @@ class LearnedPolicy:
         self.foresight = Foresight(self.ledger, waste)
         self._council = Council({"lru": Lru, "s3fifo": S3Fifo, "gdsf": Gdsf}, budget)
         self._verdicts: Verdicts | None = None
+        self._tuning: Tuning | None = None
         self._until = float("-inf")
         """When the last happening was that is known of."""
         self.adopt(model)
+
+    @property
+    def _exponent(self) -> float:
+        return self._verdicts.exponent if self._verdicts else 1.0
 
     @property
     def model(self) -> Model | None:
@@ -117,7 +126,7 @@ class LearnedPolicy:
         """Judge by this model from now on. It governs at once where there was none before; in the place of one that
         is suspended it has to be better over a day first."""
         if model is None:
-            self._verdicts = None
+            self._verdicts = self._tuning = None
             self._council.dismiss()
             return
         if self._verdicts is not None:
@@ -125,6 +134,7 @@ class LearnedPolicy:
             self._council.proof.restart()
             return
         verdicts = self._verdicts = Verdicts(self.ledger, model, self._request)
+        self._tuning = Tuning(self._budget, self.ledger, verdicts)
         self._council.admit(lambda budget: Shelf(budget, self.ledger, verdicts))
 
     def observe(self, happening: Happening) -> None:
@@ -139,7 +149,10 @@ class LearnedPolicy:
             size = happening.size or int(self.ledger.objects.columns["size"][slot])
             if self._verdicts is not None:
                 self._verdicts.asked += 1
-            self._council.request(self.ledger.objects.keys[slot], size, happening.time)
+            key = self.ledger.objects.keys[slot]
+            self._council.request(key, size, happening.time)
+            if self._tuning is not None:
+                self._tuning.request(key, size, happening.time)
 
     def ttl(self, tag: Tag, now: float) -> float:
         return self.freshness.ttl(tag)
@@ -194,16 +207,17 @@ class LearnedPolicy:
         """What was brought ahead is worth what it was brought for."""
         ahead, objects = self.foresight.ahead, self.ledger.objects
         awaited = objects.find_all(np.fromiter(ahead.awaited, np.int64, len(ahead.awaited)))
-        for place in np.flatnonzero(np.isin(slots, awaited)).tolist():
-            slot = int(slots[place])
-            chance = ahead.chance(objects.keys[slot], now) / _SOON
-            worth[place] = max(worth[place], chance * (1.0 + self._request / max(1.0, objects.columns["size"][slot])))
+        places = np.flatnonzero(np.isin(slots, awaited))
+        saved = saved_per_byte(objects.get("size", slots[places]), self._request, self._exponent)
+        chances = [ahead.chance(objects.keys[slot], now) for slot in slots[places].tolist()]
+        worth[places] = np.maximum(worth[places], np.array(chances) / _SOON * saved)
 
     def standing(self) -> Standing:
         governs = self._council.governs if self._council.observed else "fixed"
         proof = self._council.proof
         known = len(self.ledger.objects)
-        return Standing(governs, self._council.misses(), known, proof.suspended, proof.suspended_at)
+        misses = self._council.misses()
+        return Standing(governs, misses, self._exponent, known, proof.suspended, proof.suspended_at)
 
     def explain(self, digest: Digest, now: float) -> Explanation | None:
         """Why it stays or goes; `None` where nothing is known of it."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeproxy.predict.ledger import Ledger
-from edgeproxy.predict.verdicts import Verdicts
+from edgeproxy.predict.table import Slots
+from edgeproxy.predict.verdicts import Numbers, Verdicts
 
 _LOW, _LOWER = 0.985, 0.93
 """Shares of the budget that are kept when something has to leave: many leave at once, judged at once."""
@@ -20,10 +20,12 @@ _FEW = 512
 class Shelf:
     """Implements `Listed`."""
 
-    def __init__(self, budget: int, ledger: Ledger, verdicts: Verdicts) -> None:
+    def __init__(self, budget: int, ledger: Ledger, verdicts: Verdicts, exponent: float | None = None) -> None:
+        """`exponent`: one of its own, for comparison; no more work is done for it than that takes."""
         self._budget = budget
         self._ledger = ledger
         self._verdicts = verdicts
+        self._exponent = exponent
         self._held: dict[int, int] = {}
         self._total = 0
 
@@ -51,15 +53,21 @@ class Shelf:
         slots = self._ledger.objects.find_all(keys)
         worth = np.full(len(keys), -1.0)
         known = slots >= 0
-        worth[known] = self._verdicts.worths(slots[known], now)
-        low = _LOW if self._verdicts.spent <= _ROWS * self._verdicts.asked else _LOWER
+        worth[known] = self._worths(slots[known], now)
+        busy = self._exponent is not None or self._verdicts.spent > _ROWS * self._verdicts.asked
+        low = _LOWER if busy else _LOW
         for place in _rising(worth):
             if self._total <= self._budget * low:
                 break
             self._total -= self._held.pop(int(keys[place]))
 
+    def _worths(self, slots: Slots, now: float) -> Numbers:
+        if self._exponent is None:
+            return self._verdicts.worths(slots, now)
+        return self._verdicts.worths_by(self._exponent, slots, now)
 
-def _rising(worth: NDArray[np.float64]) -> Iterator[int]:
+
+def _rising(worth: Numbers) -> Iterator[int]:
     """The places of the lowest first, of equals the first one: sorted only as far as they are asked for, about."""
     bar = np.partition(worth, _FEW)[_FEW] if len(worth) > _FEW else np.inf
     for places in (np.flatnonzero(worth < bar), np.flatnonzero(worth >= bar)):

@@ -23,13 +23,18 @@ Numbers = NDArray[np.float64]
 
 
 class Verdicts:
-    """A verdict is what the model expects a kept byte to save: chances of a request per second of keeping it."""
+    """A verdict is what the model expects a kept byte to save: chances of a request per second of keeping it.
+
+    What it is worth is that times what a hit saves per byte.
+    """
 
     def __init__(self, ledger: Ledger, model: Model, request: float) -> None:
         """A request upstream costs as much as `request` bytes."""
         self._ledger = ledger
         self.model = model
-        self._request = request
+        self.request = request
+        self.exponent = 1.0
+        """1 is right where all that the model expects is."""
         self._chance = np.zeros(0, np.float32)
         self._judged = np.zeros(0, np.uint32)
         """Stamps."""
@@ -49,21 +54,29 @@ class Verdicts:
         `until`: when the last happening was that is known of, where that is before now: what happened since makes a
         verdict old when it gets known.
         """
-        if not len(slots):
-            return np.zeros(0)
-        self._grow()
-        last = self._ledger.objects.get("last", slots)
-        size = np.maximum(1.0, self._ledger.objects.get("size", slots))
-        patience = np.where(size * 16 < self._request, _SMALL_STALE, _ALL_STALE)
-        judged = self._judged[slots]
-        self._judge(slots[(judged <= last) | (judged < now + ORIGIN - patience)], now, until)
-        weight = 1.0 + self._request / size
+        weight = self._weigh(slots, self.exponent, now, until)
         worth: Numbers = self._chance[slots] * weight
         low = np.argpartition(worth, _REFRESHED)[:_REFRESHED] if len(slots) > _REFRESHED else np.arange(len(slots))
         low = low[self._judged[slots[low]] < now + ORIGIN - _STALE]
         self._judge(slots[low], now, until)
         worth[low] = self._chance[slots[low]] * weight[low]
         return worth
+
+    def worths_by(self, exponent: float, slots: Slots, now: float) -> Numbers:
+        """The same by another exponent, for comparison: low ones are taken as they are."""
+        weight = self._weigh(slots, exponent, now, inf)
+        worth: Numbers = self._chance[slots] * weight
+        return worth
+
+    def _weigh(self, slots: Slots, exponent: float, now: float, until: float) -> Numbers:
+        """What a hit saves per byte of each; verdicts that nobody may go by any more are renewed."""
+        self._grow()
+        last = self._ledger.objects.get("last", slots)
+        size = self._ledger.objects.get("size", slots)
+        patience = np.where(size * 16 < self.request, _SMALL_STALE, _ALL_STALE)
+        judged = self._judged[slots]
+        self._judge(slots[(judged <= last) | (judged < now + ORIGIN - patience)], now, until)
+        return saved_per_byte(size, self.request, exponent)
 
     def index(self, slots: Slots, now: float) -> Numbers:
         """The verdicts themselves, worked out now."""
@@ -81,6 +94,13 @@ class Verdicts:
         if more > 0:
             self._chance = np.concatenate([self._chance, np.zeros(more, np.float32)])
             self._judged = np.concatenate([self._judged, np.zeros(more, np.uint32)])
+
+
+def saved_per_byte(sizes: Numbers, request: float, exponent: float) -> Numbers:
+    """By a hit: its bytes and a request that costs as many as `request`, to a power by which small things count more,
+    or less, than that."""
+    saved: Numbers = (1.0 + request / np.maximum(1.0, sizes)) ** exponent
+    return saved
 
 
 def hit_density(chances: Numbers, horizons: tuple[float, ...]) -> Numbers:

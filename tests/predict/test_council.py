@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from edgeproxy.predict.council import Council, Kind
+from edgeproxy.predict.council import Council
+from edgeproxy.predict.panel import Kind
 from edgeproxy.predict.shadow import Gdsf, Lru, S3Fifo
 
 KINDS: dict[str, Kind] = {"lru": Lru, "s3fifo": S3Fifo, "gdsf": Gdsf}
