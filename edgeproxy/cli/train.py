@@ -1,7 +1,6 @@
 """edgeproxy train"""
 
 import os
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from edgeproxy.cli.client import json_option, print_json
 from edgeproxy.cli.words import sized
 from edgeproxy.predict.model import Model
 from edgeproxy.predict.shipped import shipped
-from edgeproxy.predict.train import Lesson, TooLittle, learn
-from edgeproxy.predict.trial import trial
+from edgeproxy.predict.train import Lesson, TooLittle, harvested, learn
+from edgeproxy.predict.trial import Trial, trial
 from edgeproxy.replay.site import Site
 from edgeproxy.store import record
 from edgeproxy.units import parse_size
@@ -51,9 +50,12 @@ def train(
     lessons = [Lesson(str(path), partial(record.read, [path])) for path in records]
     lessons += [Lesson(f"site {seed}", Site(seed, days, services).happenings) for seed in seeds_of(seeds or "")]
     try:
-        if than is not None:
-            _try(lessons, Model.load(Path(than).read_bytes()) if than != "shipped" else shipped(), parse_size(size))
-        model = learn(lessons)
+        if than is None:
+            model = learn([harvested(lesson) for lesson in lessons])
+        else:
+            other = Model.load(Path(than).read_bytes()) if than != "shipped" else shipped()
+            tried = [_tried(lesson, other, parse_size(size)) for lesson in lessons]
+            model = learn([each.harvest for each in tried], tried[0].begun if len(tried) == 1 else None)
     except (TooLittle, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     aside = output.with_name(f".{output.name}.new")
@@ -69,13 +71,13 @@ def train(
     return None
 
 
-def _try(lessons: Sequence[Lesson], other: Model, budget: int) -> None:
-    """Raises ValueError where a model of these is worse than the other one."""
-    for lesson in lessons:
-        found = list(lesson.happenings())
-        own, its = trial(found, lambda some: learn([Lesson("", lambda: some)]), other, budget)
-        if own > its:
-            raise ValueError(f"the model in use is better: since then it misses {sized(its)}, not {sized(own)}")
+def _tried(lesson: Lesson, other: Model, budget: int) -> Trial:
+    """Raises ValueError where a model of this is worse than the other one."""
+    found = trial(lesson, other, budget)
+    if found.own > found.other:
+        own, its = sized(found.own), sized(found.other)
+        raise ValueError(f"the model in use is better: since then it misses {its}, not {own}")
+    return found
 
 
 def seeds_of(text: str) -> list[int]:

@@ -31,7 +31,10 @@ _FEWEST = 500
 class Harvest:
     """Collects rows while a record passes: every ten minutes those of some objects, as an eviction would see them."""
 
-    def __init__(self, ledger: Ledger, seed: int = 0, horizon: float = HORIZONS[-1]) -> None:
+    def __init__(self, ledger: Ledger, name: str = "", seed: int = 0, horizon: float = HORIZONS[-1]) -> None:
+        self.name = name
+        """Of the record."""
+        self.happenings = 0
         self._ledger = ledger
         self._chance = np.random.default_rng(seed)
         self._horizon = horizon
@@ -57,6 +60,7 @@ class Harvest:
     def observe(self, happening: Happening) -> None:
         """In the order of time."""
         self._now = now = happening.time
+        self.happenings += 1
         if self._next is None:
             self._first, self._next = now, now + _EVERY
         if now >= self._next:
@@ -140,43 +144,65 @@ class Lesson(NamedTuple):
     """In the order of time."""
 
 
-def learn(lessons: Sequence[Lesson], seed: int = 0) -> Model:
+def harvested(lesson: Lesson, seed: int = 0) -> Harvest:
+    harvest = Harvest(Ledger(), lesson.name, seed)
+    for happening in lesson.happenings():
+        harvest.observe(happening)
+    return harvest
+
+
+class Early(NamedTuple):
+    """A model of the beginning of a record."""
+
+    model: Model
+    rows: int
+    """That it was fitted on: the first."""
+
+
+def early(harvest: Harvest) -> Early:
+    """Of what there is so far. Raises `TooLittle`."""
+    horizons = _horizons(harvest.span)
+    table, after, _ = harvest.matured(horizons[-1])
+    if len(table) < _FEWEST:
+        raise _too_little(len(table), horizons)
+    return Early(fit(table, after, {}, horizons), len(table))
+
+
+def learn(harvests: Sequence[Harvest], begun: Early | None = None) -> Model:
     """One model from the records of several sites. Raises `TooLittle`.
 
-    How well it does is found out by a model of the earlier four fifths of each record, on the rest.
+    How well it does is found out by `begun`, a model of the beginning of the only record, on the rest of that; else by
+    one of the earlier four fifths of each.
     """
-    harvests = [_harvest(lesson, seed) for lesson in lessons]
-    horizons = _horizons(min((harvest.span for harvest, _ in harvests), default=0.0))
-    found = [_matured(harvest, horizons[-1]) for harvest, _ in harvests]
+    horizons = _horizons(min((harvest.span for harvest in harvests), default=0.0))
+    found = [_matured(harvest, horizons[-1]) for harvest in harvests]
     table, after, late = (np.concatenate([one[part] for one in found]) for part in range(3))
+    if begun is not None and begun.model.horizons == horizons:
+        late = np.arange(len(table)) >= begun.rows
+    else:
+        begun = None
     if late.sum() < _FEWEST or len(late) - late.sum() < _FEWEST:
-        days = horizons[-1] / 86400
-        raise TooLittle(
-            f"{len(late)} rows are too few: what is recorded counts when {days:g} days have passed after it"
-        )
-    early = fit(table[~late], after[~late], {}, horizons)
+        raise _too_little(len(late), horizons)
+    other = begun.model if begun is not None else fit(table[~late], after[~late], {}, horizons)
     about = {
-        "sites": [lesson.name for lesson in lessons],
-        "happenings": sum(count for _, count in harvests),
+        "sites": [harvest.name for harvest in harvests],
+        "happenings": sum(harvest.happenings for harvest in harvests),
         "rows": len(table),
-        "until": max(harvest.until for harvest, _ in harvests),
-        "gain": _gain(early, table[late], after[late]),
+        "until": max(harvest.until for harvest in harvests),
+        "gain": _gain(other, table[late], after[late]),
         "ordinary": [float(middle) for middle in np.median(table, axis=0)],
     }
     return fit(table, after, about, horizons)
 
 
+def _too_little(rows: int, horizons: tuple[float, ...]) -> TooLittle:
+    days = horizons[-1] / 86400
+    return TooLittle(f"{rows} rows are too few: what is recorded counts when {days:g} days have passed after it")
+
+
 def _horizons(span: float) -> tuple[float, ...]:
     """What a record of that many seconds tells enough about."""
     return tuple(each for place, each in enumerate(HORIZONS) if place < _LEAST_HORIZONS or each <= span / 2)
-
-
-def _harvest(lesson: Lesson, seed: int) -> tuple[Harvest, int]:
-    harvest, count = Harvest(Ledger(), seed), 0
-    for happening in lesson.happenings():
-        harvest.observe(happening)
-        count += 1
-    return harvest, count
 
 
 def _matured(harvest: Harvest, horizon: float) -> tuple[Rows, NDArray[np.float64], NDArray[np.bool_]]:

@@ -1,52 +1,64 @@
 """Whether a model that is fitted to a record would have done better than the one in use, on what neither has seen."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edgeproxy.interfaces import Access, Happening
 from edgeproxy.predict.learned import REQUEST
 from edgeproxy.predict.ledger import Ledger, key_of
 from edgeproxy.predict.model import Model
+from edgeproxy.predict.panel import refill
+from edgeproxy.predict.shadow import Listed, Lru
 from edgeproxy.predict.shelf import Shelf
+from edgeproxy.predict.train import Early, Harvest, Lesson, early
 from edgeproxy.predict.verdicts import Verdicts
 
 _FITTED = 2 / 3
-_MOST = 400_000
-"""Happenings that are gone through: the latest."""
 _FEWEST = 500
-"""That say something about a model."""
+"""Answers that say something about a model."""
 
 
 class Trial(NamedTuple):
-    """Bytes that a cache would have missed which either alone decides about."""
-
     own: int
+    """Bytes that a cache would have missed which it alone decides about."""
     other: int
+    harvest: Harvest
+    """Of all that there is, to fit a model to."""
+    begun: Early
+    """The model that was tried."""
 
 
-def trial(found: Sequence[Happening], fit: Callable[[Sequence[Happening]], Model], other: Model, budget: int) -> Trial:
+def trial(lesson: Lesson, other: Model, budget: int, fit: Callable[[Harvest], Early] = early) -> Trial:
     """On what came after the other was fitted, where it is of this record; else on its last third.
 
     `fit` makes a model of all before that; `budget`: bytes of the cache. Raises ValueError where too little has come
-    since, and what `fit` raises.
+    since, and what `fit` raises. All is gone through once.
     """
+    found = list(lesson.happenings())
     cut = bisect_left(found, float(other.about.get("until", 0.0)), key=lambda each: each.time)
     if not 0 < cut < len(found):
         cut = int(len(found) * _FITTED)
     if len(found) - cut < _FEWEST:
         raise ValueError(f"{len(found) - cut} answers since the last fit are too few to judge by")
-    own = fit(found[:cut])
-    return Trial(*_missed(found[-_MOST:], found[cut].time, (own, other), budget))
+    ledger, before = Ledger(), Lru(budget)
+    harvest = Harvest(ledger, lesson.name)
+    _missed(harvest, found[:cut], [before])
+    begun = fit(harvest)
+    shelves = [Shelf(budget, ledger, Verdicts(ledger, model, REQUEST)) for model in (begun.model, other)]
+    for shelf in shelves:
+        refill(shelf, before.kept(), found[cut].time)
+    own, its = _missed(harvest, found[cut:], shelves)
+    return Trial(own, its, harvest, begun)
 
 
-def _missed(happenings: Iterable[Happening], since: float, models: Sequence[Model], budget: int) -> list[int]:
-    ledger, missed = Ledger(), [0] * len(models)
-    shelves = [Shelf(budget, ledger, Verdicts(ledger, model, REQUEST)) for model in models]
+def _missed(harvest: Harvest, happenings: Sequence[Happening], caches: Sequence[Listed]) -> list[int]:
+    """Bytes, by cache."""
+    missed = [0] * len(caches)
     for each in happenings:
-        ledger.observe(each)
+        harvest.observe(each)
         if isinstance(each, Access) and each.method == "GET" and each.digest is not None:
-            for place, shelf in enumerate(shelves):
-                had = shelf.request(key_of(each.digest), each.size, each.time)
-                missed[place] += 0 if had or each.time < since else each.size
+            key = key_of(each.digest)
+            for place, cache in enumerate(caches):
+                missed[place] += 0 if cache.request(key, each.size, each.time) else each.size
     return missed

@@ -7,9 +7,8 @@ from edgeproxy.interfaces import Access, Happening
 from edgeproxy.oci.digest import Digest
 from edgeproxy.oci.reference import Pinned, Repository
 from edgeproxy.predict.features import NAMES
-from edgeproxy.predict.ledger import Ledger
 from edgeproxy.predict.shipped import shipped
-from edgeproxy.predict.train import HORIZONS, Harvest, Lesson, TooLittle, fit, learn
+from edgeproxy.predict.train import HORIZONS, Harvest, Lesson, TooLittle, fit, harvested, learn
 
 REPOSITORY = Repository("docker.io", "shop/app")
 NOW = 1_700_000_000.0
@@ -29,15 +28,12 @@ def record(days: float, hourly: int = 40, daily: int = 40) -> Iterator[Happening
         hour += 1
 
 
-def harvested(days: float) -> Harvest:
-    harvest = Harvest(Ledger())
-    for happening in record(days):
-        harvest.observe(happening)
-    return harvest
+def harvest_of(days: float) -> Harvest:
+    return harvested(Lesson("here", lambda: record(days)))
 
 
 def test_rows_are_labelled_by_what_came_after_them() -> None:
-    table, after, times = harvested(6.0).matured(3 * DAY)
+    table, after, times = harvest_of(6.0).matured(3 * DAY)
     slow = table[:, NAMES.index("slow")]
     assert len(table) == len(after) == len(times) > 500
     assert after[slow > 5].max() <= 3600.0
@@ -45,30 +41,30 @@ def test_rows_are_labelled_by_what_came_after_them() -> None:
 
 
 def test_what_is_not_known_yet_is_no_row() -> None:
-    _, _, times = harvested(6.0).matured(3 * DAY)
+    _, _, times = harvest_of(6.0).matured(3 * DAY)
     assert times.max() <= NOW + 3.0 * DAY
-    assert len(harvested(1.0).matured(3 * DAY)[0]) == 0
+    assert len(harvest_of(1.0).matured(3 * DAY)[0]) == 0
 
 
 def test_a_short_record_tells_nothing_of_what_takes_long() -> None:
-    assert learn([Lesson("here", lambda: record(8.0))]).horizons == HORIZONS[:-1]
+    assert learn([harvest_of(8.0)]).horizons == HORIZONS[:-1]
 
 
 def test_a_model_learns_what_comes_again_and_how_well_it_does() -> None:
-    model = learn([Lesson("here", lambda: record(10.0))])
-    table, after, _ = harvested(6.0).matured(3 * DAY)
+    model = learn([harvest_of(10.0)])
+    table, after, _ = harvest_of(6.0).matured(3 * DAY)
     chances = model.chances(table)
     assert chances[after < 3600, 0].mean() > 0.9
     assert chances[after > 7200, 0].mean() < 0.1
     assert model.about["gain"][0] > 0.8
     assert model.about["sites"] == ["here"]
     assert len(model.about["ordinary"]) == len(NAMES)
-    assert learn([Lesson("here", lambda: record(10.0))]).dump() == model.dump()
+    assert learn([harvest_of(10.0)]).dump() == model.dump()
 
 
 def test_too_little_is_not_learned_from() -> None:
     with pytest.raises(TooLittle, match="3 days"):
-        learn([Lesson("here", lambda: record(2.0))])
+        learn([harvest_of(2.0)])
 
 
 def test_what_always_or_never_happens_needs_no_trees() -> None:
