@@ -10,7 +10,7 @@ from heapq import nlargest
 from edgeproxy.cache.eviction import Room
 from edgeproxy.interfaces import Clock, Held
 from edgeproxy.oci.digest import Digest
-from edgeproxy.store.catalog import Catalog, tag_record
+from edgeproxy.store.catalog import Catalog
 from edgeproxy.store.threads import in_thread
 
 _LARGEST = 12
@@ -79,12 +79,11 @@ class Survey:
     def _survey(self, leaving: Sequence[Held]) -> Found:
         held = self._held()
         shares, names = defaultdict[str, Share](Share), dict[Digest, str]()
-        for key, value in self._catalog.scan("tag/"):
-            repository, _, tag = key.removeprefix("tag/").partition(" ")
-            digest = tag_record(value).descriptor.digest
+        for tag, record in self._catalog.all_tags():
+            digest = record.descriptor.digest
             if digest in held:
-                shares[repository].images += 1
-                names.setdefault(digest, f"{repository}:{tag}")
+                shares[str(tag.repository)].images += 1
+                names.setdefault(digest, str(tag))
         self._add_bytes(held, shares, names)
         largest = nlargest(_LARGEST, shares.items(), key=lambda item: item[1].bytes)
         rest = [share for name, share in shares.items() if name not in dict(largest)]

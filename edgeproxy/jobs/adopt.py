@@ -44,9 +44,8 @@ class Adopt:
 
     def _tags(self) -> list[Tag]:
         """Those that were pushed here, and have no version."""
-        pushed = (key.removeprefix("tag/") for key, value in self._catalog.scan("tag/") if tag_record(value).pushed)
-        tags = (Tag(_repository(name), tag) for name, _, tag in (key.partition(" ") for key in pushed))
-        return [tag for tag in tags if self._catalog.row(version_key(tag)) is None]
+        pushed = (tag for tag, record in self._catalog.all_tags() if record.pushed)
+        return [tag for tag in pushed if self._catalog.row(version_key(tag)) is None]
 
     def _version(self, rows: Rows, tag: Tag) -> bool:
         value = rows.get(tag_key(tag))
