@@ -134,17 +134,19 @@ class Daemon:
         """Build what the configuration decides; requests under way end with what they began with."""
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = assembly.limits(config, self.store)
-        policy, judging, notes = self.judgement.policy, self.judgement.judging, self.judgement.notes
+        judgement = self.judgement
+        policy, notes = judgement.policy, judgement.notes
         registries = assembly.registries(config, self._session, self.layout.name, self._stored)
         self._config, self._registries = config, registries
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares, self.ranking.answers)
         self.budget = assembly.budget(config, clock, self._traffic)
         rules = Rules([rule.rule() for rule in config.rule])
-        retention = Retention(catalog, rules, self.judgement.retention, upstreams.answer)
+        retention = Retention(catalog, rules, judgement.retention, upstreams.answer)
         room = Room(
-            limits, self.store, catalog, policy, retention, clock, spawn, self._traffic, self.chronicle, judging
-        )
+            limits, self.store, catalog, policy, retention, clock, spawn, self._traffic, self.chronicle,
+            judgement.judging, judgement.inform,
+        )  # fmt: skip
         fetch = Fetch(upstreams, self.store, catalog, room, clock, self._traffic, self.budget, self.chronicle)
         patience, self._rules = config.timeout.answer, rules
         tell = notes.checked if notes else lambda checked: None

@@ -79,6 +79,11 @@ class Judgement:
     def jobs(self) -> list[Job]:
         return self._jobs
 
+    async def inform(self) -> None:
+        """The policy knows of all that was answered until now."""
+        if self._learned is not None:
+            await self._learn_job.inform()
+
     async def close(self) -> None:
         """Record what has been noted."""
         if self._learned is not None:

@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -193,11 +193,13 @@ class Room:
         traffic: Traffic,
         chronicle: Chronicle,
         judging: Executor | None = None,
+        inform: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`judging`: the one thread that the policy and the retention are asked in."""
+        """`judging`: the one thread that the policy and the retention are asked in; `inform` tells it what is new."""
         self._retention = retention
         self._chronicle = chronicle
         self._judging = judging
+        self._inform = inform
         self.limits = limits
         self._store = store
         self._catalog = catalog
@@ -345,6 +347,8 @@ class Room:
         freed = await self._store.drop_idle_partials(excess)
         if freed >= excess:
             return freed
+        if self._inform is not None:
+            await self._inform()
         chosen, unlinked = await in_thread(self._judging, partial(self._choose, excess - freed))
         why = f"{excess} bytes were needed, and this was worth least"
         freed += await self._delete(chosen, unlinked, "evicted", why)

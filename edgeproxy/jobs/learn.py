@@ -1,5 +1,6 @@
 """From notes to the access record and to the policy: behind, in the one thread that the policy is asked in."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -48,6 +49,9 @@ class Learn:
         self._past: Iterator[Happening] | None = iter(past())
         self._told = set[Digest]()
         """Manifests whose contents are in the record."""
+        self._telling = asyncio.Lock()
+        self._unrecorded: list[Happening] = []
+        """What the policy knows already."""
 
     async def step(self) -> None:
         """Called every second; what is pressing is learned at once, else all that was noted every ten."""
@@ -57,23 +61,36 @@ class Learn:
         self._due = now + _EVERY
         await self._learn()
 
+    async def inform(self) -> None:
+        """Tell the policy what was answered until now: whoever is about to ask it wants to know. Not while it is still
+        told of the past."""
+        if self._past is None:
+            async with self._telling:
+                await self._tell()
+
     async def close(self) -> None:
         """Record what has been noted; nothing before it matters any more."""
         self._past = None
         await self._learn()
 
     async def _learn(self) -> None:
-        await self._remember()
-        rows = self._notes.take()
-        contents = [await self._contents(row) for row in rows if isinstance(row, Note) and self._is_new(row)]
-        happenings = sorted([*filter(None, contents), *map(self._happening, rows)], key=lambda each: each.time)
-        news = iter(happenings)
-        while await in_thread(self._judging, partial(self._tell_some, news)):
-            pass
+        async with self._telling:
+            await self._remember()
+            await self._tell()
+        happenings, self._unrecorded = self._unrecorded, []
         try:
             await in_thread(self._judging, lambda: self._record.append(happenings))
         except OSError as error:
             log.warning("%d answers are not recorded: %s", len(happenings), error)
+
+    async def _tell(self) -> None:
+        rows = self._notes.take()
+        contents = [await self._contents(row) for row in rows if isinstance(row, Note) and self._is_new(row)]
+        happenings = sorted([*filter(None, contents), *map(self._happening, rows)], key=lambda each: each.time)
+        self._unrecorded += happenings
+        news = iter(happenings)
+        while await in_thread(self._judging, partial(self._tell_some, news)):
+            pass
 
     async def _remember(self) -> None:
         """What was known before the restart."""

@@ -63,6 +63,24 @@ async def test_a_pull_is_in_the_record(tmp_path: Path) -> None:
     assert document["known"] >= 2
 
 
+async def test_before_anything_leaves_the_policy_knows_all_that_was_answered(tmp_path: Path) -> None:
+    layers = [bytes([number]) * 700 for number in range(8)]
+    clock = ManualClock(1_000_000_000.0)
+    async with serving(tmp_path, {"cache": {"budget": "3000B"}}, clock=clock) as proxy:
+        proxy.shelf.image(HERE, "1.0", layers)
+        await learn(proxy)  # of the past there is nothing
+        for layer in layers:
+            await proxy.ask(f"/v2/{HERE}/blobs/{Digest.of(layer)}")
+            await proxy.keeps(layer)
+        document, record = proxy.daemon.judgement.document(), proxy.daemon.layout.data / "record"
+        assert document is not None
+        assert document["known"] >= len(layers) - 2, "but for the last that came"
+        assert not list(read([record])), "it is recorded many at a time"
+        clock.time += 10.0
+        await learn(proxy)
+        assert [each.digest for each in read([record]) if isinstance(each, Access)] == list(map(Digest.of, layers))
+
+
 async def test_what_is_recorded_goes_by_the_clock_that_the_daemon_was_given(tmp_path: Path) -> None:
     clock = ManualClock(1_000_000_000.0)
     async with serving(tmp_path, {}, clock=clock) as proxy:
