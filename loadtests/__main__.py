@@ -65,6 +65,7 @@ _NEEDED = {
     show_default=True,
     help="Of the made-up sites of `published`: 1-3 or 1,5,9. `days` takes the first.",
 )
+@click.option("--shifted", is_flag=True, help="For `days`: a site that the shipped model was not made for.")
 @click.option(
     "--libcachesim",
     "python",
@@ -73,8 +74,9 @@ _NEEDED = {
 )
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Also write the figures here.")
 def main(
-    scenario: str, rounds: int, seconds: int, parts: tuple[str, ...], seeds: str, python: str, file: Path | None
-) -> None:
+    scenario: str, rounds: int, seconds: int, parts: tuple[str, ...], seeds: str, shifted: bool, python: str,
+    file: Path | None,
+) -> None:  # fmt: skip
     """Measure, and print every figure beside its goal."""
     chosen = _SCENARIOS if scenario == "all" else [scenario]
     if absent := missing(*(part for name in chosen for part in _NEEDED.get(name, []))):
@@ -82,7 +84,7 @@ def main(
     results: list[dict[str, object]] = []
     for name in chosen:
         busy = os.getloadavg()[0]
-        result = asyncio.run(_measure(name, rounds, seconds, parts, seeds_of(seeds), python))
+        result = asyncio.run(_measure(name, rounds, seconds, parts, seeds_of(seeds), shifted, python))
         click.echo(f"{result.text}\n  (load average before: {busy:.2f})")
         results.append({**result.document(), "load_average_before": busy})
         if file:
@@ -90,7 +92,7 @@ def main(
 
 
 async def _measure(
-    scenario: str, rounds: int, seconds: int, parts: Sequence[str], seeds: Sequence[int], python: str
+    scenario: str, rounds: int, seconds: int, parts: Sequence[str], seeds: Sequence[int], shifted: bool, python: str
 ) -> Result:
     with tempfile.TemporaryDirectory(prefix="edgeproxy-bench-") as directory:
         place = Path(directory)
@@ -107,7 +109,7 @@ async def _measure(
         if scenario == "siege":
             return await siege(place, rounds, seconds)
         if scenario == "days":
-            return await days(place, seeds[0])
+            return await days(place, seeds[0], shifted=shifted)
         if scenario == "published":
             return await published(place, seeds, python)
         return await catalogue(place, rounds)
