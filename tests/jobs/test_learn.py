@@ -98,6 +98,7 @@ async def test_a_restart_remembers(tmp_path: Path) -> None:
         await pull(proxy)
         client = (await _explained(proxy))["worth"]
     async with serving(tmp_path, {}) as proxy:
+        await proxy.daemon.judgement.inform()  # what comes now, comes after all that is not told yet
         assert proxy.daemon.judgement.document()["governs"] == "fixed"  # type: ignore[index]
         assert (await _explained(proxy))["worth"] == pytest.approx(client, rel=0.05)
 

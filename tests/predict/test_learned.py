@@ -196,3 +196,13 @@ def test_what_is_awaited_stays_until_it_is_no_longer_likely() -> None:
     soon, late = policy.worths(held, NOW + 200.0), policy.worths(held, NOW + 7200.0)
     assert soon[2] > late[2]
     assert late[2] == min(late)
+
+
+def test_what_is_awaited_is_worth_its_bytes_and_a_request() -> None:
+    policy = LearnedPolicy(FixedPolicy(), model_of("size", 13.0, -20.0, -20.0), BUDGET, request=4000)
+    policy.observe(next(asked([1])))
+    wish = Wish(Tag(REPOSITORY, "1.0"), 0.9, 3600.0)
+    for number, size in ((100, 1000), (101, 4000)):
+        policy.brought(Descriptor("", blob(number), size), wish, NOW)
+    small, large = policy.worths([Held(blob(number), 1000, NOW, NOW) for number in (100, 101)], NOW + 200.0)
+    assert small / large == pytest.approx((1 + 4000 / 1000) / (1 + 4000 / 4000))

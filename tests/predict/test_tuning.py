@@ -44,3 +44,14 @@ def test_small_things_that_are_worth_more_than_was_expected() -> None:
 def test_where_the_model_is_right_nothing_is_changed(large: float) -> None:
     recur, pass_by = (LARGE, SMALL) if large > 0 else (SMALL, LARGE)
     assert exponent_after(large, recur=recur, pass_by=pass_by) == 1.0
+
+
+def test_what_counts_is_what_misses_cost_not_only_their_bytes() -> None:
+    """As many bytes of large things as of small ones: each is asked for more often, but they are only a tenth as many."""
+    policy = LearnedPolicy(FixedPolicy(), model_of("size", 15.0, -5.3, -2.4), BUDGET)
+    large, small = cycle(range(SEVERAL)), cycle(range(SEVERAL, 11 * SEVERAL))
+    for turn in range(40_000):
+        number, size = (next(small), LARGE // 10) if turn % 8 else (next(large), LARGE)
+        for access in asked([number], size):
+            policy.observe(access._replace(time=access.time + turn))
+    assert policy.standing().exponent > 1.0
