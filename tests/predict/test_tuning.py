@@ -47,8 +47,8 @@ def test_where_the_model_is_right_nothing_is_changed(large: float) -> None:
 
 
 def test_what_counts_is_what_misses_cost_not_only_their_bytes() -> None:
-    """As many bytes of large things as of small ones: each is asked for more often, but they are only a tenth as many."""
-    policy = LearnedPolicy(FixedPolicy(), model_of("size", 15.0, -5.3, -2.4), BUDGET)
+    """As many bytes of large things as of small ones: each is asked for more often, but only a tenth are there."""
+    policy = LearnedPolicy(FixedPolicy(), model_of("size", 15.0, -5.3, -2.4), 3 * SEVERAL * LARGE // 2)
     large, small = cycle(range(SEVERAL)), cycle(range(SEVERAL, 11 * SEVERAL))
     for turn in range(40_000):
         number, size = (next(small), LARGE // 10) if turn % 8 else (next(large), LARGE)
