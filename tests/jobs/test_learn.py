@@ -98,9 +98,18 @@ async def test_a_restart_remembers(tmp_path: Path) -> None:
         await pull(proxy)
         client = (await _explained(proxy))["worth"]
     async with serving(tmp_path, {}) as proxy:
-        await proxy.daemon.judgement.inform()  # what comes now, comes after all that is not told yet
         assert proxy.daemon.judgement.document()["governs"] == "fixed"  # type: ignore[index]
         assert (await _explained(proxy))["worth"] == pytest.approx(client, rel=0.05)
+
+
+async def test_news_come_after_the_past(tmp_path: Path) -> None:
+    async with serving(tmp_path, {}) as proxy:
+        proxy.shelf.image(HERE, "1.0", [LAYER])
+        await pull(proxy)
+        await proxy.daemon.judgement.inform()
+        assert proxy.daemon.judgement.document()["known"] == 0  # type: ignore[index]
+        await learn(proxy)
+        assert proxy.daemon.judgement.document()["known"] >= 2  # type: ignore[index]
 
 
 async def _explained(proxy: Proxy) -> Mapping[str, float]:
