@@ -54,9 +54,12 @@ class Proxy(NamedTuple):
     """For a client, where it has to speak TLS."""
 
     async def keeps(self, *contents: bytes) -> None:
-        """A blob is kept after its last byte was sent: wait until these are."""
-        digests = [Digest.of(content) for content in contents]
-        await wait_until(lambda: all(self.daemon.catalog.held(digest) for digest in digests), "all are kept")
+        """A blob is kept after its last byte was sent, and in memory after that: wait until these are."""
+        digests, daemon = [Digest.of(content) for content in contents], self.daemon
+        await wait_until(
+            lambda: all(daemon.catalog.held(digest) and digest not in daemon.store.growing for digest in digests),
+            "all are kept",
+        )
 
     async def at_rest(self, count: int = 0) -> None:
         """Wait until every connection waits for its client, and there are so many at least."""
