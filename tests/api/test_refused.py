@@ -10,7 +10,6 @@ from edgeproxy.oci.errors import TooManyRequests, Unavailable
 from tests.api.conftest import HERE, Proxy
 from tests.api.wire import request, response, responses
 from tests.fakes.shelf import Fault
-from tests.parts.processes import wait_until
 
 MANIFEST = "/v2/team/app/manifests/1.0"
 ALLOW = {
@@ -143,7 +142,7 @@ async def test_a_bug_is_told_as_json_and_logged(proxy: Proxy, caplog: pytest.Log
     pinned = proxy.shelf.blob(HERE, b"layer")
     target = f"/v2/team/app/blobs/{pinned.digest}"
     await proxy.ask(target)
-    await wait_until(lambda: proxy.daemon.catalog.held(pinned.digest) is not None, "it is kept")
+    await proxy.keeps(b"layer")
     proxy.daemon.store.memory.drop(pinned.digest)
     proxy.daemon.layout.blobs.rename(proxy.daemon.layout.data / "moved")
     proxy.daemon.layout.blobs.touch()
