@@ -144,8 +144,8 @@ class Lesson(NamedTuple):
     """In the order of time."""
 
 
-def harvested(lesson: Lesson, seed: int = 0) -> Harvest:
-    harvest = Harvest(Ledger(), lesson.name, seed)
+def harvested(lesson: Lesson) -> Harvest:
+    harvest = Harvest(Ledger(), lesson.name)
     for happening in lesson.happenings():
         harvest.observe(happening)
     return harvest
@@ -177,10 +177,10 @@ def learn(harvests: Sequence[Harvest], begun: Early | None = None) -> Model:
     horizons = _horizons(min((harvest.span for harvest in harvests), default=0.0))
     found = [_matured(harvest, horizons[-1]) for harvest in harvests]
     table, after, late = (np.concatenate([one[part] for one in found]) for part in range(3))
-    if begun is not None and begun.model.horizons == horizons:
-        late = np.arange(len(table)) >= begun.rows
-    else:
+    if begun is not None and (begun.model.horizons != horizons or len(table) - begun.rows < _FEWEST):
         begun = None
+    if begun is not None:
+        late = np.arange(len(table)) >= begun.rows
     if late.sum() < _FEWEST or len(late) - late.sum() < _FEWEST:
         raise _too_little(len(late), horizons)
     other = begun.model if begun is not None else fit(table[~late], after[~late], {}, horizons)

@@ -82,4 +82,6 @@ def test_what_was_tried_says_how_well_the_model_of_all_does() -> None:
     assert all((one == its).all() for one, its in zip(model.trees, other.trees, strict=True))
     assert model.about["rows"] == other.about["rows"] > tried.begun.rows
     assert model.about["gain"] != other.about["gain"]
+    nearly_all = tried.begun._replace(rows=model.about["rows"] - 100)
+    assert learn([tried.harvest], nearly_all).about == other.about, "the rest is too little to say anything"
     assert all(0.1 < gain < 1.0 for gain in model.about["gain"])
