@@ -134,14 +134,13 @@ class Daemon:
         """Build what the configuration decides; requests under way end with what they began with."""
         clock, spawn, catalog = self.clock, self._supervisor.spawn, self.catalog
         limits = assembly.limits(config, self.store)
-        judgement = self.judgement
-        policy, notes = judgement.policy, judgement.notes
         registries = assembly.registries(config, self._session, self.layout.name, self._stored)
         self._config, self._registries = config, registries
         self.ranking = MeasuredRanking(assembly.measured(config, registries, clock), clock, self._traffic)
         upstreams = Upstreams(self.ranking, clock, config.offline, self.ranking.spares, self.ranking.answers)
         self.budget = assembly.budget(config, clock, self._traffic)
         rules = Rules([rule.rule() for rule in config.rule])
+        judgement, policy, notes = self.judgement, self.judgement.policy, self.judgement.notes
         retention = Retention(catalog, rules, judgement.retention, upstreams.answer)
         room = Room(
             limits, self.store, catalog, policy, retention, clock, spawn, self._traffic, self.chronicle,
@@ -154,11 +153,10 @@ class Daemon:
         library = Library(self.store, catalog, self.flights, fetch, tags, upstreams, self.accesses, Absent(clock))
         self._library, self._tags = library, tags
         listings = Listings(library, catalog, upstreams, clock)
-        addresses = assembly.addresses(config)
+        addresses, challenges = assembly.addresses(config), assembly.challenges(config)
         self.admission = admission = self._admission(config, registries)
         past_disk = Overflow(upstreams, self._traffic, self.budget)
         self.callers = self._callers(config, addresses)
-        challenges = assembly.challenges(config)
         callers, name = self.callers, self.layout.name
         pull = Pull(addresses, library, listings, past_disk, admission, callers, challenges, name, room.spare)
         push = self._push(config, library, room)

@@ -145,6 +145,7 @@ class Lesson(NamedTuple):
 
 
 def harvested(lesson: Lesson) -> Harvest:
+    """All of a record. Raises what reading it does."""
     harvest = Harvest(Ledger(), lesson.name)
     for happening in lesson.happenings():
         harvest.observe(happening)

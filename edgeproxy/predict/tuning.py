@@ -5,7 +5,7 @@ from edgeproxy.predict.panel import Kind, Panel
 from edgeproxy.predict.shelf import Shelf
 from edgeproxy.predict.verdicts import Verdicts
 
-EXPONENTS = (0.5, 0.7, 1.0, 1.4, 2.0)
+_EXPONENTS = (0.5, 0.7, 1.0, 1.4, 2.0)
 _RIGHT = 1.0
 """Where all that the model expects is right."""
 _MASK = 7
@@ -27,7 +27,7 @@ class Tuning:
             return lambda budget: Shelf(budget, ledger, verdicts, exponent)
 
         self._verdicts = verdicts
-        self._panel = Panel({str(each): kind(each) for each in EXPONENTS}, budget, _MOST, str(_RIGHT), _MASK)
+        self._panel = Panel({str(each): kind(each) for each in _EXPONENTS}, budget, _MOST, str(_RIGHT), _MASK)
         self._since = 0
 
     def request(self, key: int, size: int, now: float) -> None:
@@ -37,6 +37,6 @@ class Tuning:
         self._since += 1
         if self._since >= _LOOK:
             self._since = 0
-            best = min(EXPONENTS, key=lambda each: self._panel.missed[str(each)])
+            best = min(_EXPONENTS, key=lambda each: self._panel.missed[str(each)])
             self._verdicts.exponent = best if self._panel.surely_better(str(best), _SURE) else _RIGHT
             self._panel.tidy(now)
